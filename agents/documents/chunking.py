@@ -1,0 +1,178 @@
+"""Cut a text into chunks along its structure, each small enough for the embedder.
+
+A chunk is a slice of the text: text == source[start:end], in code points. Chunks are in order, do
+not overlap, hold every non-space character, and none has more than `max_tokens`. Cuts are made
+at headings and pages first, then between blocks, list items, lines of code and sentences, then
+between words, and inside a word only when it alone is too long. Work is linear in the text.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from agents.documents.blocks import Block, BlockKind, Span, markdown_blocks, plain_blocks, units
+from agents.documents.extraction import MARKDOWN, ExtractedText
+from agents.documents.sentences import trimmed
+
+CountTokens = Callable[[str], int]
+_Section = tuple[int, int, tuple[str, ...]]
+
+MAX_CHARACTERS: Final = 2_000
+"""Longest chunk in characters, whatever its tokens: a word piece may stand for a very long word."""
+
+_SLICE = 4_096
+_SHORT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class TextChunk:
+    """A slice of the text with the headings above it; `page` is where it starts."""
+
+    ordinal: int
+    start: int
+    end: int
+    text: str
+    heading_path: tuple[str, ...]
+    page: int | None
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What is not cut unless it alone is too long."""
+
+    start: int
+    end: int
+    tokens: float
+    heading: bool
+    headings: tuple[str, ...]
+
+
+def chunk(
+    source: ExtractedText,
+    *,
+    count_tokens: CountTokens,
+    target_tokens: int = 200,
+    max_tokens: int = 256,
+) -> tuple[TextChunk, ...]:
+    """The chunks of a text. CPU-bound (about a second for 1 MB); call it off the event loop.
+
+    `count_tokens` is the embedder's own. A single character of more than `max_tokens` is the one
+    thing that cannot be helped. Raises ValueError when `target_tokens` > `max_tokens` or < 1.
+    """
+    if not 1 <= target_tokens <= max_tokens:
+        raise ValueError("target_tokens must be between 1 and max_tokens")
+    text = source.text
+    cutter = _Cutter(text, count_tokens, target_tokens, max_tokens)
+    spans: list[tuple[_Section, int | None]] = []
+    if source.media_type == MARKDOWN:
+        spans += [(found, None) for found in cutter.spans(markdown_blocks(text))]
+    elif source.pages:
+        for page in source.pages:
+            blocks = plain_blocks(text, page.start, page.end)
+            spans += [(found, page.number) for found in cutter.spans(blocks)]
+    else:
+        spans += [(found, None) for found in cutter.spans(plain_blocks(text, 0, len(text)))]
+    return tuple(
+        TextChunk(ordinal, start, end, text[start:end], path, page, count_tokens(text[start:end]))
+        for ordinal, ((start, end, path), page) in enumerate(spans)
+    )
+
+
+class _Cutter:
+    def __init__(self, text: str, count_tokens: CountTokens, target: int, limit: int) -> None:
+        self._text = text
+        self._count = count_tokens
+        self._target = target
+        self._limit = limit
+        self._overhead = count_tokens("")
+        self._densities: dict[int, float] = {}
+
+    def spans(self, blocks: Iterable[Block]) -> Iterator[_Section]:
+        """(start, end, heading path) of each chunk: neighbouring pieces of a section together."""
+        current: list[_Piece] = []
+        tokens = float(self._overhead)
+        for piece in (piece for block in blocks for piece in self._pieces(block)):
+            new_section = piece.heading and current and not current[-1].heading
+            if new_section or (current and not self._joins(current, tokens, piece)):
+                yield from self._close(current)
+                current, tokens = [], float(self._overhead)
+            current.append(piece)
+            tokens += piece.tokens
+        yield from self._close(current)
+
+    def _joins(self, current: list[_Piece], tokens: float, piece: _Piece) -> bool:
+        """A heading stays with what it announces, even if the chunk then passes the target."""
+        announced = all(held.heading for held in current)
+        return (
+            tokens + piece.tokens <= (self._limit if announced else self._target)
+            and piece.end - current[0].start <= MAX_CHARACTERS
+        )
+
+    def _pieces(self, block: Block) -> Iterator[_Piece]:
+        limit = self._limit if block.kind is BlockKind.CODE else self._target
+        whole = self._fits(block.start, block.end, limit)
+        for start, end in [(block.start, block.end)] if whole else units(self._text, block):
+            heading = block.kind is BlockKind.HEADING
+            for part in self._parts(start, end):
+                yield _Piece(*part, self._tokens(*part), heading, block.headings)
+
+    def _fits(self, start: int, end: int, limit: int) -> bool:
+        return end - start <= MAX_CHARACTERS and self._tokens(start, end) + self._overhead <= limit
+
+    def _tokens(self, start: int, end: int) -> float:
+        """Tokens without the embedder's own marks: exact, or by density where it is short.
+
+        Counting each of a million one-letter lines would take longer than all the rest; what is
+        estimated here is counted when the chunk is closed.
+        """
+        if end - start > _SHORT:
+            return self._count(self._text[start:end]) - self._overhead
+        at = start // _SLICE
+        if at not in self._densities:
+            slice_ = self._text[at * _SLICE : (at + 1) * _SLICE]
+            self._densities[at] = (self._count(slice_) - self._overhead) / len(slice_)
+        return self._densities[at] * (end - start)
+
+    def _parts(self, start: int, end: int) -> Iterator[Span]:
+        """The span, cut between words (else anywhere) into parts of at most MAX_CHARACTERS."""
+        while start < end:
+            stop = end
+            if end - start > MAX_CHARACTERS:
+                stop = self._cut(start, start + MAX_CHARACTERS)
+            part = trimmed(self._text, start, stop)
+            if part[0] < part[1]:
+                yield part
+            start = stop
+
+    def _halves(self, start: int, end: int) -> Iterator[Span]:
+        """The span, cut in the middle until each part fits."""
+        if start == end:
+            return
+        if end - start == 1 or self._count(self._text[start:end]) <= self._limit:
+            yield start, end
+            return
+        middle = self._cut(start, (start + end) // 2)
+        yield from self._halves(*trimmed(self._text, start, middle))
+        yield from self._halves(*trimmed(self._text, middle, end))
+
+    def _cut(self, start: int, at: int) -> int:
+        """The last place after whitespace in the second half of start..at, else `at`."""
+        for position in range(at, (start + at) // 2, -1):
+            if self._text[position - 1].isspace():
+                return position
+        return at
+
+    def _close(self, pieces: list[_Piece]) -> Iterator[_Section]:
+        if not pieces:
+            return
+        start, end, headings = pieces[0].start, pieces[-1].end, pieces[-1].headings
+        if len(pieces) == 1:
+            for part in self._halves(start, end):
+                yield *part, headings
+        elif self._count(self._text[start:end]) <= self._limit:
+            yield start, end, headings
+        else:
+            half = len(pieces) // 2
+            yield from self._close(pieces[:half])
+            yield from self._close(pieces[half:])

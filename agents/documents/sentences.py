@@ -1,0 +1,56 @@
+"""Where sentences begin and end: rules for English prose, and CJK full stops.
+
+Every rule is linear in the text: no pattern can start twice inside one run of characters.
+"""
+
+import re
+from itertools import pairwise
+
+Span = tuple[int, int]
+
+_END = re.compile(
+    r"""(?<![.!?])[.!?]++["'\u2019\u201d)\]]*+(?:\[\d{1,3}\])*+(?=\s)"""  # prose, then a space
+    r"|[\u3002\uff01\uff1f]++[\u300d\u300f\u201d]*+"  # CJK full stops need no space
+    r"|(?<!\n)\n[ \t]*+(?=\n)"  # an empty line
+)
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|cf|vs|etc|al|fig|figs|eq|eqs|vol|pp?|ch|sec|approx|resp|ca|"
+    r"dr|mr|mrs|ms|prof|st|jr|sr|inc|ltd|dept|ed|eds|viz|incl)|(?:^|[\s(])[A-Z])\.$",
+    re.IGNORECASE,
+)
+_NEXT = re.compile(r"\s*+")
+
+
+def sentence_spans(text: str) -> list[Span]:
+    """(start, end) in code points of each sentence, in order, without surrounding whitespace.
+
+    Together the spans hold every non-space character of `text`. A full stop after a known
+    abbreviation or an initial, or before a lower-case letter, does not end a sentence.
+    """
+    cuts = [0]
+    for match in _END.finditer(text):
+        following = _next_character(text, match.end())
+        if match.group()[0] == "." and (
+            following.islower()
+            or _ABBREVIATION.search(text[max(0, match.end() - 12) : match.end()])
+        ):
+            continue
+        cuts.append(match.end())
+    cuts.append(len(text))
+    spans = (trimmed(text, start, end) for start, end in pairwise(cuts))
+    return [span for span in spans if span[0] < span[1]]
+
+
+def trimmed(text: str, start: int, end: int) -> Span:
+    """The span without whitespace at either end; empty (start == end) when it holds only that."""
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end
+
+
+def _next_character(text: str, position: int) -> str:
+    match = _NEXT.match(text, position)
+    after = match.end() if match else position
+    return text[after : after + 1]

@@ -1,0 +1,174 @@
+"""What the agent teams need from outside, as Protocols, and what they raise.
+
+`ops/wiring.py` plugs persistence and the model gateway in. Nothing here knows SQL, HTTP or a
+provider.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+ResponseT = TypeVar("ResponseT", bound=BaseModel)
+
+
+class AgentFailure(Exception):  # noqa: N818 - a failure of a member, named as the domain names it
+    """A member of a team could not do its step.
+
+    `retryable` says whether the same step may succeed later (a timeout, a rate limit, an answer
+    which is not the asked JSON) or never will (a refused key, a defect).
+    """
+
+    def __init__(self, detail: str, *, retryable: bool, step_key: str | None = None) -> None:
+        super().__init__(detail)
+        self.retryable = retryable
+        self.step_key = step_key
+
+
+class AgentCancelled(Exception):  # noqa: N818 - an outcome the caller asked for, not an error
+    """The run's CancellationToken was cancelled; in-flight calls were stopped.
+
+    Not `asyncio.CancelledError`: that one means the worker's own task is being cancelled.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens a provider counted for one call; zero for offline members."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Called(Generic[ResponseT]):
+    """What one call returned and what it cost (micro-units of the configured currency)."""
+
+    response: ResponseT
+    provider: str
+    model: str
+    usage: Usage = Usage()
+    cost_micros: int = 0
+
+
+class Ledger(Protocol):
+    """The paid calls of one owner and generation (one grading task, one study message)."""
+
+    async def recall(self, step_key: str, request_hash: str) -> str | None:
+        """The committed response of this step to this request, or None."""
+        ...
+
+    async def record(
+        self,
+        step_key: str,
+        request_hash: str,
+        response: str,
+        *,
+        provider: str,
+        model: str,
+        usage: Usage,
+        cost_micros: int,
+    ) -> None:
+        """Commit a response. May raise when the lease is lost; the team lets that through."""
+        ...
+
+
+def request_hash(request: BaseModel) -> str:
+    """SHA-256 (hex) of the request as canonical JSON: keys sorted, no whitespace, UTF-8."""
+    document = request.model_dump(mode="json")
+    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+async def through_ledger(
+    ledger: Ledger,
+    step_key: str,
+    request: BaseModel,
+    call: Callable[[], Awaitable[Called[ResponseT]]],
+    response_type: type[ResponseT],
+) -> ResponseT:
+    """The committed response of this step, or `call()` once and commit what it returned.
+
+    A response that has arrived is committed even when the run is cancelled meanwhile: it is paid.
+    Raises what `call` and the ledger raise, and pydantic's ValidationError when a committed
+    response no longer fits `response_type`.
+    """
+    digest = request_hash(request)
+    committed = await ledger.recall(step_key, digest)
+    if committed is not None:
+        return response_type.model_validate_json(committed)
+    called = await call()
+    record = asyncio.ensure_future(
+        ledger.record(
+            step_key,
+            digest,
+            called.response.model_dump_json(),
+            provider=called.provider,
+            model=called.model,
+            usage=called.usage,
+            cost_micros=called.cost_micros,
+        )
+    )
+    try:
+        await asyncio.shield(record)
+    except asyncio.CancelledError:
+        if not record.done():
+            await asyncio.wait({record})
+        if not record.cancelled():
+            record.exception()  # retrieved: being cancelled outweighs how the write ended
+        raise
+    return called.response
+
+
+class Stages(Protocol):
+    """Reports the lifecycle stage of the task or message the team works on."""
+
+    async def entered(self, stage: str) -> None:
+        """Raises to abort (lease lost, cancelled); the team propagates that at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk of course material. `start`/`end` are code points of the document's text."""
+
+    chunk_id: str
+    document_id: str
+    document_title: str
+    heading: str
+    page: int | None
+    start: int
+    end: int
+    text: str
+    score: float
+
+
+class PassageSearch(Protocol):
+    """Search already scoped to what the run may read; best first."""
+
+    async def search(self, query: str, limit: int) -> Sequence[Passage]: ...
+
+
+class Embedder(Protocol):
+    """Text to unit vectors."""
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Shape (len(texts), dimension), each row of length 1 (a row of an empty text may be 0)."""
+        ...
+
+
+class AnswerSink(Protocol):
+    """Where the tutor's answer goes while it is written."""
+
+    async def write(self, offset: int, text: str) -> None:
+        """`text` starts at code point `offset` of the current generation's answer."""
+        ...
+
+    async def reset(self, generation: int) -> None:
+        """The answer starts again (a revision): what was written before is void."""
+        ...

@@ -1,0 +1,91 @@
+"""A GraphQL request as JSON carries it, refused here when it is not one.
+
+Shape: GraphQL over HTTP, section 5.1 (`query`, `operationName`, `variables`, `extensions`);
+graphql-transport-ws sends the same object as the payload of `subscribe`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from starlette.datastructures import UploadFile
+
+from ops.edge.errors import RequestRefused, limit_error, refused
+from ops.edge.limits import EdgeLimits
+from resolvers.refusals import RefusalCode
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQLRequest:
+    """One request. `files` are the uploads among `variables`; who runs the request closes them."""
+
+    query: str
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    operation_name: str | None = None
+    extensions: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[UploadFile, ...] = ()
+
+
+def decode(body: bytes, limits: EdgeLimits) -> object:
+    """Decode JSON.
+
+    Raises `RequestRefused` with BAD_INPUT for what is not JSON in UTF-8 (lone surrogates and
+    integers beyond a double are not), for NUL characters and for nesting deeper than
+    `limits.json_depth`: PostgreSQL stores no NUL, and deep values exhaust the stack later.
+    """
+    try:
+        value: object = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise refused(RefusalCode.BAD_INPUT, f"The body is not valid JSON: {error}.") from None
+    suspicious = b"\\u0000" in body
+    if suspicious or body.count(b"[") + body.count(b"{") > limits.json_depth:
+        _check(value, limits.json_depth)
+    return value
+
+
+def graphql_request(value: object) -> GraphQLRequest:
+    """Read a request from decoded JSON. Raises `RequestRefused` with BAD_INPUT."""
+    if isinstance(value, list):
+        raise refused(RefusalCode.BAD_INPUT, "Batches are not accepted; send one request each.")
+    if not isinstance(value, dict):
+        raise refused(RefusalCode.BAD_INPUT, "The request must be a JSON object.")
+    query = value.get("query")
+    if not isinstance(query, str) or not query.strip():
+        raise refused(RefusalCode.BAD_INPUT, "The request needs a `query` string.")
+    name = value.get("operationName")
+    if name is not None and not isinstance(name, str):
+        raise refused(RefusalCode.BAD_INPUT, "`operationName` must be a string or null.")
+    return GraphQLRequest(
+        query=query,
+        variables=_mapping(value, "variables"),
+        operation_name=name or None,
+        extensions=_mapping(value, "extensions"),
+    )
+
+
+def _mapping(value: dict[str, Any], key: str) -> dict[str, Any]:
+    found = value.get(key)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise refused(RefusalCode.BAD_INPUT, f"`{key}` must be an object or null.")
+    return found
+
+
+def _check(value: object, deepest: int) -> None:
+    stack: list[tuple[object, int]] = [(value, 1)]
+    while stack:
+        item, depth = stack.pop()
+        if isinstance(item, str):
+            if "\0" in item:
+                raise refused(RefusalCode.BAD_INPUT, "Text must not contain the NUL character.")
+        elif isinstance(item, dict | list):
+            if depth > deepest:
+                message = f"The JSON nests more than {deepest} levels deep."
+                raise RequestRefused([limit_error("json_depth", deepest, message)])
+            if isinstance(item, dict):
+                stack.extend((key, depth) for key in item)
+                stack.extend((each, depth + 1) for each in item.values())
+            else:
+                stack.extend((each, depth + 1) for each in item)

@@ -1,0 +1,103 @@
+"""Courses and enrolments."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from persistence.database import Connection, fetch
+from persistence.identifiers import uuid7
+from persistence.keyset import Page, page, pages_by_parent
+from persistence.roles import Role
+from persistence.tables.courses import CourseRow, EnrollmentRow, courses, enrollments
+from persistence.visibility import Viewer, sees_courses
+
+
+async def courses_by_id(
+    connection: Connection, viewer: Viewer, ids: Sequence[UUID]
+) -> Sequence[CourseRow]:
+    """Those of `ids` the viewer sees."""
+    return await fetch(
+        connection,
+        select(courses).where(courses.c.id.in_(ids), sees_courses(courses, viewer)),
+        CourseRow,
+    )
+
+
+async def page_of_courses(
+    connection: Connection, viewer: Viewer, first: int, after: str | None
+) -> Page[CourseRow]:
+    """The viewer's courses by code."""
+    return await page(
+        connection,
+        select(courses).where(sees_courses(courses, viewer)),
+        shape=CourseRow,
+        key=[courses.c.code, courses.c.id],
+        first=first,
+        after=after,
+    )
+
+
+async def pages_of_enrollments(
+    connection: Connection, course_ids: Sequence[UUID], first: int, after: str | None
+) -> list[Page[EnrollmentRow]]:
+    """The enrolments of each course, oldest first."""
+    return await pages_by_parent(
+        connection,
+        select(enrollments),
+        shape=EnrollmentRow,
+        parent=enrollments.c.course_id,
+        parents=course_ids,
+        key=[enrollments.c.id],
+        first=first,
+        after=after,
+    )
+
+
+async def enrollments_by_id(
+    connection: Connection, organization_id: UUID, ids: Sequence[UUID]
+) -> Sequence[EnrollmentRow]:
+    """Enrolments of the organization."""
+    return await fetch(
+        connection,
+        select(enrollments).where(
+            enrollments.c.id.in_(ids), enrollments.c.organization_id == organization_id
+        ),
+        EnrollmentRow,
+    )
+
+
+async def enrol(
+    connection: Connection,
+    *,
+    organization_id: UUID,
+    course_id: UUID,
+    user_ids: Sequence[UUID],
+    role: Role,
+) -> list[UUID]:
+    """Enrols people who are not; returns the enrolments of all of them, in the order given."""
+    await connection.execute(
+        insert(enrollments)
+        .values(
+            [
+                {
+                    "id": uuid7(),
+                    "organization_id": organization_id,
+                    "course_id": course_id,
+                    "user_id": user_id,
+                    "role": role,
+                    "state": "ACTIVE",
+                }
+                for user_id in user_ids
+            ]
+        )
+        .on_conflict_do_nothing(index_elements=["course_id", "user_id"])
+    )
+    rows = await connection.execute(
+        select(enrollments.c.user_id, enrollments.c.id).where(
+            enrollments.c.course_id == course_id, enrollments.c.user_id.in_(user_ids)
+        )
+    )
+    ids: dict[UUID, UUID] = {row.user_id: row.id for row in rows}
+    return [ids[user_id] for user_id in user_ids]

@@ -1,0 +1,132 @@
+"""The database: two pools, transactions, and reads that return plain rows.
+
+Reads come from SQLAlchemy Core as named tuples. They are typed as the row class whose columns
+they carry, because they read like one; they are not entities and cannot be written back.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import asyncpg
+from sqlalchemy import Executable, insert, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlmodel import SQLModel
+
+from persistence.tables.base import table_of
+
+Shape = TypeVar("Shape")
+Connection = AsyncConnection
+
+
+class Conflict(Exception):
+    """The row was no longer in the expected state or version: nothing was written."""
+
+
+def engine_url(dsn: str) -> URL:
+    """The SQLAlchemy form of a `postgresql://` address."""
+    return make_url(dsn).set(drivername="postgresql+asyncpg")
+
+
+@dataclass(frozen=True)
+class Database:
+    """A pool of connections, and the direct (unpooled) address for LISTEN and jobs."""
+
+    engine: AsyncEngine
+    direct_dsn: str
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A transaction that commits at the end and rolls back on an exception."""
+        async with self.engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Connection]:
+        """A connection for reads: each statement sees what is committed when it begins."""
+        async with self.engine.connect() as connection:
+            yield connection
+
+    async def direct(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """A new connection of its own, outside the pool; the caller closes it."""
+        return await asyncpg.connect(self.direct_dsn)
+
+
+@asynccontextmanager
+async def open_database(
+    dsn: str,
+    *,
+    direct_dsn: str | None = None,
+    pool_size: int = 10,
+    statement_timeout_ms: int = 8_000,
+    lock_timeout_ms: int = 4_000,
+    idle_in_transaction_timeout_ms: int = 15_000,
+    application_name: str = "assay",
+) -> AsyncIterator[Database]:
+    """Opens the pool; closes it at the end."""
+    engine = create_async_engine(
+        engine_url(dsn),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=8,
+        pool_pre_ping=False,
+        connect_args={
+            "server_settings": {
+                "application_name": application_name,
+                "statement_timeout": str(statement_timeout_ms),
+                "lock_timeout": str(lock_timeout_ms),
+                "idle_in_transaction_session_timeout": str(idle_in_transaction_timeout_ms),
+                "timezone": "UTC",
+            }
+        },
+    )
+    try:
+        yield Database(engine, direct_dsn or dsn)
+    finally:
+        await engine.dispose()
+
+
+async def fetch(
+    connection: Connection,
+    statement: Executable,
+    shape: type[Shape],  # noqa: ARG001 - names the type the rows read like
+) -> Sequence[Shape]:
+    """All rows of `statement`, read like `shape`."""
+    return cast(Sequence[Shape], (await connection.execute(statement)).all())
+
+
+async def fetch_one(
+    connection: Connection,
+    statement: Executable,
+    shape: type[Shape],  # noqa: ARG001 - names the type the rows read like
+) -> Shape | None:
+    """The first row of `statement`, or None."""
+    return cast(Shape | None, (await connection.execute(statement)).first())
+
+
+async def add(connection: Connection, *rows: SQLModel) -> None:
+    """Inserts rows of one table in one statement."""
+    if not rows:
+        return
+    table = table_of(type(rows[0]))
+    server_made = {c.name for c in table.columns if c.server_default is not None or c.computed}
+    values: list[dict[str, Any]] = [
+        {c.name: getattr(row, c.name) for c in table.columns if c.name not in server_made}
+        for row in rows
+    ]
+    await connection.execute(insert(table), values)
+
+
+async def change(connection: Connection, statement: Executable) -> None:
+    """Runs an UPDATE that must touch a row. Raises `Conflict` when it touches none."""
+    if (await connection.execute(statement)).rowcount == 0:
+        raise Conflict
+
+
+async def driver_of(connection: Connection) -> "asyncpg.Connection[asyncpg.Record]":
+    """The asyncpg connection underneath, inside the same transaction."""
+    await connection.execute(text("SELECT 1"))  # the adapter begins at the first statement
+    raw = await connection.get_raw_connection()
+    return cast("asyncpg.Connection[asyncpg.Record]", raw.driver_connection)

@@ -1,0 +1,58 @@
+"""Documents on their way to being searchable."""
+
+from enum import StrEnum
+
+from persistence.lifecycle.machine import Machine
+
+
+class DocumentState(StrEnum):
+    UPLOADED = "UPLOADED"
+    EXTRACTING = "EXTRACTING"
+    CHUNKING = "CHUNKING"
+    EMBEDDING = "EMBEDDING"
+    READY = "READY"
+    REINDEXING = "REINDEXING"
+    FAILED = "FAILED"
+    NO_TEXT = "NO_TEXT"
+    DELETED = "DELETED"
+
+
+class DocumentEvent(StrEnum):
+    EXTRACT = "EXTRACT"
+    CHUNK = "CHUNK"
+    EMBED = "EMBED"
+    INDEXED = "INDEXED"
+    REINDEX = "REINDEX"
+    FAIL = "FAIL"
+    FIND_NO_TEXT = "FIND_NO_TEXT"
+    TAKEOVER = "TAKEOVER"
+    DELETE = "DELETE"
+
+
+DOCUMENT = Machine(
+    "document",
+    DocumentState,
+    DocumentEvent,
+    DocumentState.UPLOADED,
+    {
+        (DocumentState.UPLOADED, DocumentEvent.EXTRACT): DocumentState.EXTRACTING,
+        (DocumentState.EXTRACTING, DocumentEvent.CHUNK): DocumentState.CHUNKING,
+        (DocumentState.CHUNKING, DocumentEvent.EMBED): DocumentState.EMBEDDING,
+        (DocumentState.EMBEDDING, DocumentEvent.INDEXED): DocumentState.READY,
+        (DocumentState.READY, DocumentEvent.REINDEX): DocumentState.REINDEXING,
+        (DocumentState.REINDEXING, DocumentEvent.INDEXED): DocumentState.READY,
+        (DocumentState.EXTRACTING, DocumentEvent.FIND_NO_TEXT): DocumentState.NO_TEXT,
+        **{
+            (s, e): n
+            for s in (DocumentState.EXTRACTING, DocumentState.CHUNKING, DocumentState.EMBEDDING)
+            for e, n in (
+                (DocumentEvent.FAIL, DocumentState.FAILED),
+                (DocumentEvent.TAKEOVER, DocumentState.UPLOADED),
+            )
+        },
+        **{
+            (s, DocumentEvent.DELETE): DocumentState.DELETED
+            for s in (DocumentState.READY, DocumentState.FAILED, DocumentState.NO_TEXT)
+        },
+    },
+)

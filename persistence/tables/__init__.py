@@ -1,0 +1,27 @@
+"""The tables, a file a noun. Importing this package registers them all on `metadata`."""
+
+from persistence.tables import (
+    assignments,
+    courses,
+    documents,
+    grades,
+    grading,
+    identity,
+    records,
+    study,
+    submissions,
+)
+from persistence.tables.base import metadata
+
+__all__ = [
+    "assignments",
+    "courses",
+    "documents",
+    "grades",
+    "grading",
+    "identity",
+    "metadata",
+    "records",
+    "study",
+    "submissions",
+]

@@ -1,0 +1,78 @@
+"""Organizations, people and the roles they hold."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlmodel import Field
+
+from persistence.identifiers import uuid7
+from persistence.lifecycle.courses import GrantState
+from persistence.roles import Role
+from persistence.tables.base import Moment, Stamped, one_of, table_of, tenant_key, within_tenant
+
+
+class OrganizationRow(Stamped, table=True):
+    """A tenant."""
+
+    __tablename__ = "organization"
+    __table_args__ = (UniqueConstraint("slug"),)
+    id: UUID = Field(default_factory=uuid7, primary_key=True)
+    name: str
+    slug: str
+
+
+class UserRow(Stamped, table=True):
+    """A person, of one organization."""
+
+    __tablename__ = "users"
+    __table_args__ = (tenant_key(), UniqueConstraint("organization_id", "email"))
+    id: UUID = Field(default_factory=uuid7, primary_key=True)
+    organization_id: UUID = Field(sa_column_args=[ForeignKey("organization.id")])
+    email: str
+    name: str
+    suspended: bool = False
+
+
+class RoleGrantRow(Stamped, table=True):
+    """A role someone holds: over one course, or (ADMIN, AUDITOR) over the organization."""
+
+    __tablename__ = "role_grant"
+    __table_args__ = (
+        within_tenant("user_id", "users"),
+        within_tenant("course_id", "course"),
+        within_tenant("observed_student_id", "users"),
+        ForeignKeyConstraint(["granted_by"], ["users.id"]),
+        one_of("role", Role),
+        one_of("state", GrantState),
+        CheckConstraint(
+            "(course_id IS NULL) = (role IN ('ADMIN', 'AUDITOR'))", name="course_scope"
+        ),
+        CheckConstraint("granted_by <> user_id", name="nobody_grants_themselves"),
+        Index(
+            "uq_role_grant_active",
+            "user_id",
+            "role",
+            "course_id",
+            "observed_student_id",
+            unique=True,
+            postgresql_where="state = 'ACTIVE'",
+            postgresql_nulls_not_distinct=True,
+        ),
+    )
+    id: UUID = Field(default_factory=uuid7, primary_key=True)
+    organization_id: UUID = Field(sa_column_args=[ForeignKey("organization.id")])
+    user_id: UUID
+    role: str
+    course_id: UUID | None = None
+    observed_student_id: UUID | None = None
+    granted_by: UUID | None = None
+    """Empty for a grant made on the command line of the server."""
+    reason: str
+    expires_at: datetime | None = Field(default=None, sa_type=Moment)
+    state: str = GrantState.ACTIVE
+
+
+organizations = table_of(OrganizationRow)
+users = table_of(UserRow)
+role_grants = table_of(RoleGrantRow)

@@ -1,0 +1,120 @@
+"""Who asks, and the SQL condition that keeps each table to what they may read.
+
+A `Viewer` carries resolved course-id sets, so visibility is `= ANY($ids)` on denormalised
+columns and needs no join.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Table, and_, false, or_
+
+from persistence.roles import Role
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """A signed-in person. `courses` has, for each role, the courses it is held in."""
+
+    user_id: UUID
+    organization_id: UUID
+    email: str
+    name: str
+    expires_at: datetime
+    organization_roles: frozenset[Role]
+    courses: Mapping[Role, frozenset[UUID]]
+    observed_students: frozenset[tuple[UUID, UUID]] = frozenset()
+    """(course, student) pairs an OBSERVER grant names."""
+
+    def courses_as(self, *roles: Role) -> frozenset[UUID]:
+        """The courses in which the viewer holds any of `roles`."""
+        return frozenset().union(*(self.courses.get(role, frozenset()) for role in roles))
+
+    @property
+    def member_of(self) -> frozenset[UUID]:
+        """The courses in which the viewer holds any role."""
+        return self.courses_as(*self.courses)
+
+    @property
+    def instructs(self) -> frozenset[UUID]:
+        """The courses whose every submission and grade the viewer reads."""
+        return self.courses_as(Role.INSTRUCTOR)
+
+    @property
+    def designs(self) -> frozenset[UUID]:
+        """The courses whose drafts the viewer reads."""
+        return self.courses_as(Role.INSTRUCTOR, Role.DESIGNER)
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the viewer administers the organization."""
+        return Role.ADMIN in self.organization_roles
+
+
+def _within(table: Table, viewer: Viewer) -> ColumnElement[bool]:
+    return table.c.organization_id == viewer.organization_id
+
+
+def sees_courses(courses: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Courses the viewer holds a role in; all of the organization for an admin or auditor."""
+    if viewer.organization_roles:
+        return _within(courses, viewer)
+    return and_(_within(courses, viewer), courses.c.id.in_(viewer.member_of))
+
+
+def sees_in_course(table: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Rows of the courses the viewer holds a role in."""
+    return and_(_within(table, viewer), table.c.course_id.in_(viewer.member_of))
+
+
+def sees_as_designer(table: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Rows only those who design the course read: rubric drafts, reference answers."""
+    return and_(_within(table, viewer), table.c.course_id.in_(viewer.designs))
+
+
+def sees_assignments(assignments: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Published ones for every member of the course; drafts for those who design it."""
+    return and_(
+        _within(assignments, viewer),
+        or_(
+            assignments.c.course_id.in_(viewer.designs),
+            and_(assignments.c.course_id.in_(viewer.member_of), assignments.c.state != "DRAFT"),
+        ),
+    )
+
+
+def sees_as_instructor(table: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Rows only those who grade the course read: runs, tasks, assessments before release."""
+    return and_(_within(table, viewer), table.c.course_id.in_(viewer.instructs))
+
+
+def sees_submissions(submissions: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """One's own, and those of the courses one instructs."""
+    return and_(
+        _within(submissions, viewer),
+        or_(
+            submissions.c.course_id.in_(viewer.instructs),
+            submissions.c.student_id == viewer.user_id,
+        ),
+    )
+
+
+def sees_own(table: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Rows that belong to the viewer alone, while they are still of the course."""
+    return and_(
+        _within(table, viewer),
+        table.c.user_id == viewer.user_id,
+        table.c.course_id.in_(viewer.member_of),
+    )
+
+
+def sees_users(users: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Oneself; everybody of the organization for an admin. Others are met through a course."""
+    if viewer.is_admin:
+        return _within(users, viewer)
+    return and_(_within(users, viewer), users.c.id == viewer.user_id)
+
+
+NOTHING: ColumnElement[bool] = false()

@@ -1,0 +1,68 @@
+"""What one request is given to work with."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from persistence.bus import Bus
+
+from persistence.database import Database
+from persistence.visibility import Viewer
+from resolvers import access
+from resolvers.access import Permission
+from resolvers.refusals import Refusal, RefusalCode
+
+
+class QueryEmbedder(Protocol):
+    """Embeds a search query: the one bounded model call an api process makes."""
+
+    name: str
+
+    async def embed(self, texts: Sequence[str]) -> Any:
+        """Unit vectors, float32, one row a text."""
+
+
+def utc_now() -> datetime:
+    """The clock of the process, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass
+class RequestContext:
+    """Made anew for each operation and for each event of a subscription."""
+
+    database: Database
+    bus: Bus
+    embedder: QueryEmbedder
+    signed_in: Viewer | None
+    correlation_id: str
+    now: Callable[[], datetime] = utc_now
+    renew: Callable[[], Awaitable["RequestContext"]] | None = None
+    """Reads the viewer's rights again; raises `Refusal` when they are gone."""
+    checked: set[Permission] = field(default_factory=set)
+    batches: dict[object, Any] = field(default_factory=dict)
+    """Where the field adapter collects the parents of one level."""
+
+    @property
+    def viewer(self) -> Viewer:
+        """Who asks. Raises `Refusal` UNAUTHENTICATED."""
+        if self.signed_in is None:
+            raise Refusal(
+                RefusalCode.UNAUTHENTICATED,
+                "Sign in first: send an access token as `Authorization: Bearer <token>`.",
+            )
+        return self.signed_in
+
+    def require(self, permission: Permission, course_id: UUID | None = None) -> Viewer:
+        """The viewer, who holds `permission`. Raises `Refusal`."""
+        access.check(self.viewer, permission, course_id)
+        self.checked.add(permission)
+        return self.viewer
+
+    def note_own(self, permission: Permission) -> Viewer:
+        """The viewer, where the permission follows from the row being their own."""
+        viewer = self.viewer
+        self.checked.add(permission)
+        return viewer

@@ -1,0 +1,118 @@
+"""Courses and enrolments."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+
+from persistence import courses, users
+from persistence.database import add
+from persistence.keyset import Page
+from persistence.roles import Role
+from persistence.tables.courses import CourseRow, EnrollmentRow
+from resolvers import checks
+from resolvers.access import Permission, missing
+from resolvers.context import RequestContext
+from resolvers.global_ids import key_of
+from resolvers.mutations import Transaction
+from resolvers.ordering import in_order, present
+
+
+async def list_courses(context: RequestContext, first: int, after: str | None) -> Page[CourseRow]:
+    """The viewer's courses by code."""
+    async with context.database.read() as connection:
+        return await courses.page_of_courses(
+            connection, context.viewer, checks.page_size(first), after
+        )
+
+
+async def load_courses(context: RequestContext, ids: Sequence[UUID]) -> list[CourseRow | None]:
+    """Courses by id; None for what the viewer does not see."""
+    async with context.database.read() as connection:
+        return in_order(ids, await courses.courses_by_id(connection, context.viewer, ids))
+
+
+async def list_enrollments(
+    parents: Sequence[CourseRow], context: RequestContext, first: int, after: str | None
+) -> list[Page[EnrollmentRow]]:
+    """Who is enrolled. Staff and admins see all; a student sees nobody. Raises `Refusal`."""
+    for course in parents:
+        context.require(Permission.ENROLMENT_WRITE, course.id)
+    async with context.database.read() as connection:
+        return await courses.pages_of_enrollments(
+            connection, [c.id for c in parents], checks.page_size(first), after
+        )
+
+
+async def load_enrollments(
+    context: RequestContext, ids: Sequence[UUID]
+) -> list[EnrollmentRow | None]:
+    """Enrolments by id: one's own, and those of courses whose enrolments one manages."""
+    viewer = context.viewer
+    async with context.database.read() as connection:
+        rows = await courses.enrollments_by_id(connection, viewer.organization_id, ids)
+    return in_order(
+        ids,
+        (
+            row
+            for row in rows
+            if viewer.is_admin or row.course_id in viewer.instructs or row.user_id == viewer.user_id
+        ),
+    )
+
+
+async def create_course(
+    context: RequestContext,
+    transaction: Transaction,
+    *,
+    code: str,
+    title: str,
+    language: str,
+    time_zone: str,
+) -> UUID:
+    """Opens a course."""
+    viewer = context.require(Permission.COURSE_CREATE)
+    course = CourseRow(
+        organization_id=viewer.organization_id,
+        code=checks.line(code, "code", most=40),
+        title=checks.line(title, "title"),
+        language=checks.line(language, "language", most=35),
+        time_zone=checks.time_zone(time_zone),
+    )
+    try:
+        await add(transaction.connection, course)
+    except IntegrityError as e:
+        raise checks.bad("code", f"The code {course.code} is taken by another course.") from e
+    return course.id
+
+
+async def enrol_users(
+    context: RequestContext, transaction: Transaction, *, course_id: str, emails: Sequence[str]
+) -> list[UUID]:
+    """Enrols people, known to the organization by these addresses, as students."""
+    course = key_of(course_id, "Course", ("input", "courseId"))
+    viewer = context.require(Permission.ENROLMENT_WRITE, course)
+    checks.at_most(emails, "emails")
+    wanted = list(dict.fromkeys(checks.email(e, "emails") for e in emails))
+    connection = transaction.connection
+    if not await courses.courses_by_id(connection, viewer, [course]):
+        raise missing("course", ("input", "courseId"))
+    known = {
+        row.email: row.id
+        for row in await users.users_by_email(connection, viewer.organization_id, wanted)
+    }
+    if unknown := [e for e in wanted if e not in known]:
+        raise checks.bad("emails", f"Not known to this organization: {', '.join(unknown[:5])}.")
+    return await courses.enrol(
+        connection,
+        organization_id=viewer.organization_id,
+        course_id=course,
+        user_ids=[known[e] for e in wanted],
+        role=Role.STUDENT,
+    )
+
+
+async def get_courses(context: RequestContext, ids: Sequence[UUID]) -> list[CourseRow]:
+    """The courses of rows the viewer sees."""
+    async with context.database.read() as connection:
+        return present(ids, await courses.courses_by_id(connection, context.viewer, ids))

@@ -1,0 +1,119 @@
+"""How every mutation runs: one transaction, its permission asked, its first result kept."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+from persistence.streams import STREAM_PENDING
+
+from persistence import replays
+from persistence.database import Conflict, Connection
+from persistence.keyset import BadCursor
+from persistence.lifecycle.machine import InvalidTransition
+from resolvers.access import Permission
+from resolvers.context import RequestContext
+from resolvers.refusals import Refusal, RefusalCode
+
+Work = Callable[..., Awaitable[UUID | list[UUID]]]
+
+
+@dataclass
+class Transaction:
+    """An open transaction, and the hints to publish once it has committed."""
+
+    connection: Connection
+    hints: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+
+    def hint(self, topic: str, payload: Mapping[str, Any] | None = None) -> None:
+        """Publishes after the commit."""
+        self.hints.append((topic, payload or {}))
+
+    def hint_stream(self, stream_id: UUID) -> None:
+        """Tells the sequencer, after the commit, that a stream has an event to number."""
+        self.hint(STREAM_PENDING, {"stream_id": str(stream_id)})
+
+
+async def perform(
+    context: RequestContext,
+    name: str,
+    permission: Permission,
+    work: Work,
+    values: Mapping[str, Any],
+    idempotency_key: str | None,
+) -> list[UUID]:
+    """Runs `work(context, transaction, **values)`; returns the ids of what it made or changed.
+
+    Raises `Refusal`. With an idempotency key the ids are kept with viewer, mutation and input
+    hash in the same transaction: the same input gives them again, another is refused.
+    """
+    viewer = context.viewer
+    if idempotency_key is not None and not 1 <= len(idempotency_key) <= 200:
+        raise Refusal(
+            RefusalCode.BAD_INPUT,
+            "An idempotency key has 1 to 200 characters.",
+            ("input", "idempotencyKey"),
+        )
+    try:
+        async with context.database.transaction() as connection:
+            transaction = Transaction(connection)
+            if idempotency_key is not None:
+                replayed = await replays.claim(
+                    connection,
+                    organization_id=viewer.organization_id,
+                    user_id=viewer.user_id,
+                    mutation=name,
+                    key=idempotency_key,
+                    input_hash=input_hash(values),
+                )
+                if replayed is not None:
+                    context.checked.add(permission)
+                    return replayed
+            done = await work(context, transaction, **values)
+            ids = done if isinstance(done, list) else [done]
+            if permission not in context.checked:
+                raise RuntimeError(f"{name} never asked for {permission}")
+            if idempotency_key is not None:
+                await replays.keep(connection, viewer.user_id, name, idempotency_key, ids)
+    except replays.OtherInput:
+        raise Refusal(
+            RefusalCode.IDEMPOTENCY_CONFLICT,
+            "This idempotency key was used with other input. Use a new key for a new request.",
+            ("input", "idempotencyKey"),
+        ) from None
+    except Exception as e:
+        raise refusal_of(e) from e
+    for topic, payload in transaction.hints:
+        await context.bus.publish(topic, payload)
+    return ids
+
+
+def refusal_of(error: Exception) -> Exception:
+    """The refusal a known exception of the lower rooms stands for; else the exception itself."""
+    if isinstance(error, InvalidTransition):
+        return Refusal(
+            RefusalCode.INVALID_STATE,
+            f"This {error.machine} is {error.state}; {error.event} is not possible now.",
+        )
+    if isinstance(error, Conflict):
+        return Refusal(
+            RefusalCode.CONFLICT, "Somebody changed this meanwhile. Read it again and retry."
+        )
+    if isinstance(error, BadCursor):
+        return Refusal(
+            RefusalCode.BAD_INPUT, "This cursor is not of this list. Pass an `endCursor`."
+        )
+    return error
+
+
+def input_hash(values: Mapping[str, Any]) -> str:
+    """SHA-256 of the input's canonical JSON."""
+    raw = orjson.dumps(values, option=orjson.OPT_SORT_KEYS, default=_plain)
+    return hashlib.sha256(raw).hexdigest()
+
+
+def _plain(value: object) -> Any:
+    digest = getattr(value, "sha256", None)  # an uploaded file stands for its content
+    return digest if digest is not None else str(value)

@@ -1,0 +1,106 @@
+"""Courses and enrolments, as the API shows them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import strawberry
+
+from persistence.lifecycle.courses import EnrollmentState
+from persistence.roles import Role
+from resolvers import courses, users
+from resolvers.access import Permission
+from resolvers.context import RequestContext
+from schema.enums import described_enum
+from schema.fields import UserError, batched, described, mutation
+from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connections
+from schema.users import User
+
+described_enum(
+    EnrollmentState,
+    "Where an enrolment stands.",
+    INVITED="Asked to join.",
+    ACTIVE="Takes part.",
+    INACTIVE="Kept, without access for now.",
+    COMPLETED="Has finished the course.",
+    REMOVED="Taken off the course.",
+)
+
+
+@strawberry.type(description="A person's place in a course.")
+class Enrollment(Node):
+    role: Role = described("What they are in the course.")
+    state: EnrollmentState = described("Where the enrolment stands.")
+
+    @batched("The person.")
+    async def user(parents: Sequence[Any], context: RequestContext) -> Sequence[User]:
+        return await users.get_users(context, [e.user_id for e in parents])
+
+
+@strawberry.type(description="A course: its material, its people, its assignments.")
+class Course(Node):
+    code: str = described("Its code, unique in the organization.")
+    title: str = described("Its title.")
+    language: str = described("The language it is held in, as a BCP 47 tag.")
+    time_zone: str = described("The IANA time zone its deadlines are read in.")
+
+    @batched("Who is enrolled; for those who manage enrolments.", first=FIRST, after=AFTER)
+    async def enrollments(
+        parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
+    ) -> Sequence[Connection[Enrollment]]:
+        return connections(await courses.list_enrollments(parents, context, first, after))
+
+
+@strawberry.input(description="A course to be opened.")
+class CreateCourseInput:
+    code: str = described("Its code, unique in the organization.")
+    title: str = described("Its title.")
+    language: str = strawberry.field(default="en", description="Its language, as a BCP 47 tag.")
+    time_zone: str = strawberry.field(
+        default="UTC", description="The IANA time zone its deadlines are read in."
+    )
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
+
+
+@strawberry.type(description="What createCourse did.")
+class CreateCoursePayload:
+    course: Course | None = described("The course; null when refused.")
+    user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
+
+
+@strawberry.input(description="People to be enrolled as students.")
+class EnrolUsersInput:
+    course_id: strawberry.ID = described("The course.")
+    emails: list[str] = described("Addresses of up to 100 people known to the organization.")
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
+
+
+@strawberry.type(description="What enrolUsers did.")
+class EnrolUsersPayload:
+    enrollments: list[Enrollment] | None = described(
+        "Their enrolments, in the order given, also of those who were enrolled before; null when "
+        "refused."
+    )
+    user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
+
+
+@strawberry.type
+class CourseMutations:
+    create_course = mutation(
+        courses.create_course,
+        permission=Permission.COURSE_CREATE,
+        input_type=CreateCourseInput,
+        payload=CreateCoursePayload,
+        noun="course",
+        load=courses.load_courses,
+        text="Opens a course.",
+    )
+    enrol_users = mutation(
+        courses.enrol_users,
+        permission=Permission.ENROLMENT_WRITE,
+        input_type=EnrolUsersInput,
+        payload=EnrolUsersPayload,
+        noun="enrollments",
+        load=courses.load_enrollments,
+        many=True,
+        text="Enrols people as students of a course.",
+    )

@@ -1,0 +1,19 @@
+"""GraphQL enums: the enums the rules are written in, with a description for each value."""
+
+from enum import StrEnum
+from typing import TypeVar
+
+import strawberry
+from strawberry.types.enum import has_enum_definition
+
+E = TypeVar("E", bound=StrEnum)
+
+
+def described_enum(source: type[E], text: str, **values: str) -> type[E]:
+    """`source` as a GraphQL enum. Raises `KeyError` when a value has no description."""
+    made = strawberry.enum(source, description=text)
+    if not has_enum_definition(made):
+        raise TypeError(source)
+    for value in made.__strawberry_definition__.values:
+        value.description = values[value.name]
+    return source

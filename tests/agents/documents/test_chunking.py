@@ -1,0 +1,137 @@
+"""Chunks are slices of their source, in order, complete and small enough."""
+
+import re
+import time
+
+import pytest
+from agents.documents.chunking import MAX_CHARACTERS, TextChunk, chunk
+from agents.documents.extraction import MARKDOWN, PLAIN, ExtractedText, extract
+from agents.models.embedding import MiniLM
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def words(text: str) -> int:
+    """A tokenizer for rules: words and punctuation marks, as two marks more."""
+    return len(re.findall(r"\w+|[^\w\s]", text)) + 2
+
+
+def characters(text: str) -> int:
+    return 2 * len(text)
+
+
+def assert_faithful(source: ExtractedText, chunks: tuple[TextChunk, ...]) -> None:
+    position = 0
+    for number, found in enumerate(chunks):
+        assert found.ordinal == number
+        assert found.text == source.text[found.start : found.end]
+        assert found.text
+        assert found.text.strip() == found.text
+        assert not source.text[position : found.start].strip()
+        assert found.start >= position
+        assert len(found.text) <= MAX_CHARACTERS
+        position = found.end
+    assert not source.text[position:].strip()
+
+
+fragments = st.sampled_from(
+    [
+        "# A heading", "## Another", "Setext\n===", "- item one", "1. first", "```", "~~~~", "---",
+        "A sentence. Another one, e.g. this. And a last!", "x" * 40, "\n", "\n\n", " ", "\t",
+        "| a | b |", "\u3002\u6587\u5b57", "é", "🙂", "    code = 1", "wörd " * 30, "> quote", "\f",
+    ]
+)  # fmt: skip
+texts = st.one_of(
+    st.text(max_size=400),
+    st.lists(fragments, max_size=40).map("\n".join),
+    st.lists(fragments).map("".join),
+)
+
+
+@given(text=texts, markdown=st.booleans(), count=st.sampled_from([words, characters]))
+def test_chunks_are_slices_in_order_that_hold_everything(text, markdown, count):
+    kind = MARKDOWN if markdown else PLAIN
+    try:
+        source = extract(text.encode("utf-8", "replace"), media_type=kind)
+    except Exception:  # noqa: BLE001 - refusals are the other file's subject
+        return
+    chunks = chunk(source, count_tokens=count, target_tokens=20, max_tokens=30)
+    assert_faithful(source, chunks)
+    for found in chunks:
+        assert found.tokens == count(found.text)
+        assert found.tokens <= 30
+
+
+def test_sections_are_not_mixed_and_know_their_headings():
+    text = (
+        "# Course\n\nIntro.\n\n## TCP\n\n### Windows\n\nThe window slides.\n\n## UDP\n\nNo window."
+    )
+    chunks = chunk(ExtractedText(text, (), MARKDOWN), count_tokens=words)
+    assert [found.heading_path for found in chunks] == [
+        ("Course",), ("Course", "TCP", "Windows"), ("Course", "UDP"),
+    ]  # fmt: skip
+    assert chunks[1].text == "## TCP\n\n### Windows\n\nThe window slides."
+
+
+def test_code_that_fits_is_whole_and_its_comments_are_no_headings():
+    code = "```python\n" + "\n".join(f"# step {n}\nx = {n}" for n in range(20)) + "\n```"
+    text = "# Code\n\n" + "Some words before it. " * 20 + "\n\n" + code + "\n\nAfter."
+    chunks = chunk(ExtractedText(text, (), MARKDOWN), count_tokens=words)
+    assert any(code in found.text for found in chunks)
+    assert {found.heading_path for found in chunks} == {("Code",)}
+
+
+def test_front_matter_is_no_heading():
+    text = "---\ntitle: Layers\n---\n\n# Layers\n\nText."
+    chunks = chunk(ExtractedText(text, (), MARKDOWN), count_tokens=words)
+    assert chunks[-1].heading_path == ("Layers",)
+
+
+def test_long_paragraph_is_cut_between_sentences():
+    text = "This is a sentence of a paragraph. " * 100
+    chunks = chunk(ExtractedText(text, (), PLAIN), count_tokens=words, target_tokens=50)
+    assert len(chunks) > 10
+    assert all(found.text.startswith("This") and found.text.endswith(".") for found in chunks)
+
+
+def test_pages_of_plain_text_are_not_mixed():
+    source = extract(b"first page\f\nsecond page\n\nmore\f", media_type=PLAIN)
+    chunks = chunk(source, count_tokens=words)
+    assert [(found.page, found.text) for found in chunks] == [
+        (1, "first page"), (2, "second page\n\nmore"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "word " * 200_000, "x" * 1_000_000, ". " * 500_000, "a\n\n" * 300_000, "#" * 1_000_000,
+        "`" * 1_000_000, "```\n" + "y\n" * 400_000, "- \n" * 300_000, "!" * 1_000_000,
+        "A.\n" * 300_000, "# h\n" * 200_000, "文。" * 300_000, "a" + " " * 1_000_000 + "b",
+    ],
+    ids=lambda text: repr(text[:6]),
+)  # fmt: skip
+def test_a_megabyte_of_anything_takes_linear_time(text):
+    for part in (text[: len(text) // 8], text):
+        started = time.process_time()
+        source = ExtractedText(part, (), MARKDOWN)
+        assert_faithful(source, chunk(source, count_tokens=len))
+        print(len(part), time.process_time() - started)
+
+
+def test_the_embedders_own_tokenizer_bounds_every_chunk():
+    model = MiniLM(threads=1)
+    text = "\n\n".join(
+        f"# Part {n}\n\n" + "Congestion control halves the window; see RFC 5681. " * 30 for n in range(5)
+    ) + "\n\n" + "0123456789abcdef" * 500  # fmt: skip
+    source = ExtractedText(text, (), MARKDOWN)
+    chunks = chunk(source, count_tokens=model.count_tokens)
+    assert_faithful(source, chunks)
+    assert max(found.tokens for found in chunks) <= model.max_tokens
+    assert sum(found.tokens > 120 for found in chunks) > 5
+    model.close()
+
+
+def test_limits_must_be_possible():
+    with pytest.raises(ValueError, match="target_tokens"):
+        chunk(ExtractedText("a", (), PLAIN), count_tokens=len, target_tokens=9, max_tokens=8)
