@@ -34,7 +34,7 @@ class ServerPlan:
 class ServerState:
     """What the watchdog publishes in `server.json`; `error` is set when status is `failed`."""
 
-    status: Literal["starting", "ready", "stopping", "failed"]
+    status: Literal["starting", "ready", "failed"]
     pid: int = 0
     port: int = PORT
     socket_dir: str = ""
@@ -93,6 +93,19 @@ class ServerFiles:
         except FileNotFoundError:
             return None
 
+    def unfit_for(self, version: int) -> str:
+        """Why `version` cannot run on the data that is there; empty when it can."""
+        try:
+            found = (self.cluster / "PG_VERSION").read_text().strip()
+        except FileNotFoundError:
+            return f"{self.cluster} is not a PostgreSQL data directory: move it away."
+        if found == str(version):
+            return ""
+        return (
+            f"{self.cluster} holds data of PostgreSQL {found}, asked for was {version}: "
+            f"start with version={found}, or dump, move the directory away and restore."
+        )
+
     def log_tail(self, since: int = 0) -> str:
         """The end of the server's log, from byte `since` at the earliest."""
         try:
@@ -128,7 +141,7 @@ def cluster_processes(cluster: Path) -> set[int]:
     Without /proc (macOS) only a postmaster started here is seen, by its command line.
     """
     if not Path("/proc/self/cwd").exists():
-        listing = subprocess.run(  # noqa: S603  (fixed arguments)
+        listing = subprocess.run(
             ["/bin/ps", "-axww", "-o", "pid=,command="], capture_output=True, text=True, check=False
         ).stdout
         rows = (row.split(None, 1) for row in listing.splitlines())

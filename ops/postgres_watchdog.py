@@ -66,7 +66,10 @@ class Watchdog:
         try:
             self._serve()
         except (SupervisionError, OSError) as failure:
-            self._files.publish(ServerState(status="failed", error=str(failure)))
+            self._signal(signal.SIGINT)
+            self._wait()
+            with contextlib.suppress(OSError):  # a full disk: the clients see that it ended
+                self._files.publish(ServerState(status="failed", error=str(failure)))
         else:
             self._files.state.unlink(missing_ok=True)
         self._remove_short_directory()
@@ -78,7 +81,6 @@ class Watchdog:
             fcntl.flock(clients, fcntl.LOCK_EX)
             with self._turn:
                 self._abandoned = True
-                self._files.publish(ServerState(status="stopping", pid=self._pid))
                 self._signal(signal.SIGINT)
             time.sleep(FAST_SHUTDOWN_SECONDS)
             self._signal(signal.SIGQUIT)
@@ -87,9 +89,12 @@ class Watchdog:
             threading.Event().wait()  # keeps the lock until the process ends
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._pid:
+        child, pid = self._child, self._pid
+        if child:
+            child.send_signal(number)  # knows whether the id is still the child's
+        elif pid:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, number)
+                os.kill(pid, number)
 
     def _serve(self) -> None:
         self._ensure_cluster()
@@ -117,10 +122,10 @@ class Watchdog:
     def _wait(self) -> None:
         if self._child:
             self._child.wait()
-        else:
+        elif self._pid:
             wait_for_stranger(self._pid)
         with self._turn:
-            self._pid = 0
+            self._child, self._pid = None, 0
 
     def _announce_when_ready(self) -> None:
         """Publish `ready` once the postmaster accepts connections, however long recovery takes."""
@@ -191,6 +196,7 @@ class Watchdog:
             "log_timezone": "UTC",
             "log_destination": "stderr",
             "logging_collector": "off",
+            "log_checkpoints": "off",
         }
         if not self._plan.durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -243,17 +249,9 @@ class Watchdog:
                 f"{cluster} belongs to uid {owner}: run as that user, or choose another data "
                 "directory."
             )
-        try:
-            found = (cluster / "PG_VERSION").read_text().strip()
-        except FileNotFoundError:
-            raise SupervisionError(
-                f"{cluster} is not a PostgreSQL data directory: move it away."
-            ) from None
-        if found != str(self._plan.version):
-            raise SupervisionError(
-                f"{cluster} holds data of PostgreSQL {found}, asked for was {self._plan.version}: "
-                f"start with version={found}, or dump, move the directory away and restore."
-            )
+        unfit = self._files.unfit_for(self._plan.version)
+        if unfit:
+            raise SupervisionError(unfit)
 
     def _command(self, program: str, *arguments: str) -> list[str]:
         """The argument vector of a PostgreSQL program, through `run-as` when this is root."""

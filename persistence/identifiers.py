@@ -25,5 +25,5 @@ _ALIAS_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def alias() -> str:
-    """A name for a submission that says nothing of its author: six characters, 7.3e8 of them."""
-    return "".join(secrets.choice(_ALIAS_ALPHABET) for _ in range(6))
+    """A name for a submission that says nothing of its author: eight characters of thirty."""
+    return "".join(secrets.choice(_ALIAS_ALPHABET) for _ in range(8))

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from persistence.bus import Bus
-
 from persistence.database import Database
 from persistence.visibility import Viewer
 from resolvers import access

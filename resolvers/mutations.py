@@ -7,12 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from persistence.streams import STREAM_PENDING
 
 from persistence import replays
 from persistence.database import Conflict, Connection
 from persistence.keyset import BadCursor
 from persistence.lifecycle.machine import InvalidTransition
+from persistence.streams import STREAM_PENDING
 from resolvers.access import Permission
 from resolvers.context import RequestContext
 from resolvers.refusals import Refusal, RefusalCode

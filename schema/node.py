@@ -27,7 +27,7 @@ class Found:
 @strawberry.interface(description="An object that can be read again by its id.")
 class Node:
     @strawberry.field(description="The object's id, opaque, unique over all types.")
-    def id(root: Any, info: Info) -> strawberry.ID:  # noqa: N805 - strawberry passes the row
+    def id(root: Any, info: Info) -> strawberry.ID:
         return strawberry.ID(global_id(info._raw_info.parent_type.name, root.id))  # noqa: SLF001 - strawberry wraps graphql-core's info and hides the parent type
 
     @classmethod

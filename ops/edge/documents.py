@@ -118,10 +118,6 @@ class Documents:
             raise RequestRefused(found.errors, wellformed=True)
         return found, operation, measure
 
-    def close(self) -> None:
-        """Let the thread go."""
-        self._thread.shutdown(wait=False)
-
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 

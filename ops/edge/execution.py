@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from inspect import isawaitable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import orjson
 from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationDefinitionNode
@@ -81,7 +81,7 @@ class Engine:
         self._check_ids(node, request.variables)
         facts = OperationFacts(
             name=node.name.value if node.name else None,
-            kind=cast("OperationKind", node.operation.value),
+            kind=node.operation.value,
             correlation_id=correlation_id,
             cost=measure.cost,
             extensions=request.extensions,
@@ -111,7 +111,7 @@ class Engine:
         executor = self._executor(operation)
         async with deadline(self._limits.operation_seconds, operation.facts.kind):
             executor.context_value = await self._context(principal, operation.facts)
-            source = await settled(create_source_event_stream(executor))
+            source: Any = await settled(create_source_event_stream(executor))
         if isinstance(source, ExecutionResult):
             raise self._unopened(source, operation.facts.correlation_id)
         return self._events(operation, principal, executor, aiter(source))
@@ -120,7 +120,6 @@ class Engine:
         """Wait for the mutations that outlived their clients; the timeout bounds each."""
         while self._mutations:
             await asyncio.wait(self._mutations)
-        self.documents.close()
 
     def _mutation_done(self, task: asyncio.Task[Result]) -> None:
         self._mutations.discard(task)
@@ -234,7 +233,7 @@ class Engine:
 
 async def settled(value: T | Awaitable[T]) -> T:
     """What graphql-core returns as it is or as an awaitable."""
-    return await value if isawaitable(value) else cast("T", value)
+    return await value if isawaitable(value) else value
 
 
 @asynccontextmanager

@@ -45,6 +45,8 @@ class EdgeLimits:
     """Characters of the longest document that is cached."""
 
     sse_keepalive_seconds: float = 15.0
+    stall_seconds: float = 10.0
+    """How long a client may leave its stream unread before it is closed (sockets: 1013)."""
 
     ws_init_seconds: float = 10.0
     ws_operations: int = 20
@@ -53,5 +55,3 @@ class EdgeLimits:
     ws_message_burst: int = 100
     ws_connections_per_user: int = 5
     ws_outbox_frames: int = 128
-    ws_stall_seconds: float = 10.0
-    """How long a full outbox may stay full before the connection is closed with 1013."""

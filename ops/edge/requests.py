@@ -27,20 +27,22 @@ class GraphQLRequest:
     files: tuple[UploadFile, ...] = ()
 
 
-def decode(body: bytes, limits: EdgeLimits) -> object:
-    """Decode JSON.
+def loads(body: bytes) -> object:
+    """Decode JSON. Raises `RequestRefused` with BAD_INPUT.
 
-    Raises `RequestRefused` with BAD_INPUT for what is not JSON in UTF-8 (lone surrogates and
-    integers beyond a double are not), for NUL characters and for nesting deeper than
-    `limits.json_depth`: PostgreSQL stores no NUL, and deep values exhaust the stack later.
+    Text that is not UTF-8, lone surrogates and integers beyond a double are not JSON here.
     """
     try:
-        value: object = orjson.loads(body)
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise refused(RefusalCode.BAD_INPUT, f"The body is not valid JSON: {error}.") from None
-    suspicious = b"\\u0000" in body
-    if suspicious or body.count(b"[") + body.count(b"{") > limits.json_depth:
-        _check(value, limits.json_depth)
+
+
+def decode(body: bytes, limits: EdgeLimits) -> object:
+    """Decode JSON and check its values (see `check_values`). Raises `RequestRefused`."""
+    value = loads(body)
+    if b"\\u0000" in body or body.count(b"[") + body.count(b"{") > limits.json_depth:
+        check_values(value, limits.json_depth)
     return value
 
 
@@ -73,7 +75,11 @@ def _mapping(value: dict[str, Any], key: str) -> dict[str, Any]:
     return found
 
 
-def _check(value: object, deepest: int) -> None:
+def check_values(value: object, deepest: int) -> None:
+    """Refuse NUL characters, which PostgreSQL cannot store, and nesting that exhausts the stack.
+
+    Raises `RequestRefused` with BAD_INPUT, or LIMIT_EXCEEDED beyond `deepest` levels.
+    """
     stack: list[tuple[object, int]] = [(value, 1)]
     while stack:
         item, depth = stack.pop()

@@ -4,6 +4,7 @@ The assets are vendored in `assets/`; `README.md` beside this file says how they
 """
 
 import hashlib
+import secrets
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -22,19 +23,17 @@ MEDIA_TYPES = {
     "LICENSES.txt": "text/plain; charset=utf-8",
 }
 
-# `style-src 'unsafe-inline'` is for the menus and dialogs, which write a `style` element while
-# they are open; scripts come from this origin's files alone. Images and the cursor are `data:`.
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
+# Scripts come from this origin's files alone. An open dialog writes one `style` element, hence a
+# nonce, which boot.js hands on. GraphiQL's images are `data:`.
+_POLICY = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self' 'nonce-{nonce}'",
+    "img-src 'self' data:",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
 )
 
 DEFAULT_QUERY = """\
@@ -63,7 +62,7 @@ _PAGE = """<!doctype html>
 <noscript>GraphiQL needs JavaScript. The schema is at /graphql for any GraphQL client.</noscript>
 </div>
 <script src="{graphiql_js}"></script>
-<script src="{boot_js}"></script>
+<script src="{boot_js}" nonce="{nonce}"></script>
 </body>
 </html>
 """
@@ -118,18 +117,20 @@ async def graphiql_page(request: Request) -> Response:  # noqa: ARG001 - Starlet
     beside the page, so a proxy may put any prefix in front.
     """
     assets = _assets()
+    nonce = secrets.token_urlsafe(16)
     page = _PAGE.format(
         default_query=escape(DEFAULT_QUERY),
         graphiql_css=escape(assets["graphiql.css"].address),
         page_css=escape(assets["page.css"].address),
         graphiql_js=escape(assets["graphiql.js"].address),
         boot_js=escape(assets["boot.js"].address),
+        nonce=nonce,
     )
     return HTMLResponse(
         page,
         headers={
-            "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-            "Cache-Control": "no-cache",
+            "Content-Security-Policy": "; ".join(_POLICY).format(nonce=nonce),
+            "Cache-Control": "no-store",
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",
         },

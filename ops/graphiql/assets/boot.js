@@ -2,8 +2,9 @@
 // by graphql-transport-ws with the headers editor's Authorization as connection parameters.
 "use strict";
 (() => {
-  const { React, createRoot, GraphiQL, createGraphiQLFetcher, createClient } = globalThis.GraphiQLBundle;
+  const { React, createRoot, GraphiQL, createGraphiQLFetcher, createClient, setNonce } = globalThis.GraphiQLBundle;
   const mount = document.getElementById("graphiql");
+  setNonce(document.currentScript.nonce); // open dialogs write a style element, which the policy must allow
   const endpoint = new URL(mount.dataset.endpoint, document.baseURI);
   const socket = new URL(endpoint);
   socket.protocol = endpoint.protocol === "https:" ? "wss:" : "ws:";
@@ -62,6 +63,26 @@
       : overHttp(params, { ...options, headers });
   };
 
+  // GraphiQL writes the headers of each past query to local storage, whatever shouldPersistHeaders
+  // says. A token stays in this tab's memory.
+  const storage = {
+    get length() {
+      return localStorage.length;
+    },
+    clear: () => localStorage.clear(),
+    getItem: (key) => localStorage.getItem(key),
+    removeItem: (key) => localStorage.removeItem(key),
+    setItem: (key, value) => localStorage.setItem(key, withoutHeaders(value)),
+  };
+  const withoutHeaders = (value) => {
+    if (!value.includes('"headers"')) return value;
+    try {
+      return JSON.stringify(JSON.parse(value), (name, inner) => (name === "headers" ? undefined : inner));
+    } catch {
+      return value; // not JSON: the text of a query
+    }
+  };
+
   createRoot(mount).render(
     React.createElement(GraphiQL, {
       fetcher,
@@ -69,7 +90,8 @@
       defaultHeaders: '{\n  "Authorization": "Bearer "\n}',
       defaultEditorToolsVisibility: "headers",
       isHeadersEditorEnabled: true,
-      shouldPersistHeaders: false, // a token never goes to local storage
+      shouldPersistHeaders: false,
+      storage,
     }),
   );
 })();

@@ -4,6 +4,7 @@ import { createRoot } from "react-dom/client";
 import { GraphiQL } from "graphiql";
 import { createGraphiQLFetcher } from "@graphiql/toolkit";
 import { createClient } from "graphql-ws";
+import { setNonce } from "get-nonce";
 import "graphiql/graphiql.css";
 
-globalThis.GraphiQLBundle = { React, createRoot, GraphiQL, createGraphiQLFetcher, createClient };
+globalThis.GraphiQLBundle = { React, createRoot, GraphiQL, createGraphiQLFetcher, createClient, setNonce };

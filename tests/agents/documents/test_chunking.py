@@ -1,14 +1,14 @@
 """Chunks are slices of their source, in order, complete and small enough."""
 
 import re
-import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from agents.documents.chunking import MAX_CHARACTERS, TextChunk, chunk
 from agents.documents.extraction import MARKDOWN, PLAIN, ExtractedText, extract
 from agents.models.embedding import MiniLM
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def words(text: str) -> int:
@@ -105,24 +105,30 @@ def test_pages_of_plain_text_are_not_mixed():
 @pytest.mark.parametrize(
     "text",
     [
-        "word " * 200_000, "x" * 1_000_000, ". " * 500_000, "a\n\n" * 300_000, "#" * 1_000_000,
-        "`" * 1_000_000, "```\n" + "y\n" * 400_000, "- \n" * 300_000, "!" * 1_000_000,
-        "A.\n" * 300_000, "# h\n" * 200_000, "文。" * 300_000, "a" + " " * 1_000_000 + "b",
+        "word " * 20000, "x" * 100000, ". " * 50000, "a\n\n" * 30000, "#" * 100000,
+        "`" * 100000, "```\n" + "y\n" * 40000, "- \n" * 30000, "!" * 100000,
+        "A.\n" * 30000, "# h\n" * 20000, "文。" * 30000, "a" + " " * 100000 + "b",
     ],
     ids=lambda text: repr(text[:6]),
 )  # fmt: skip
-def test_a_megabyte_of_anything_takes_linear_time(text):
-    for part in (text[: len(text) // 8], text):
-        started = time.process_time()
-        source = ExtractedText(part, (), MARKDOWN)
-        assert_faithful(source, chunk(source, count_tokens=len))
-        print(len(part), time.process_time() - started)
+def test_work_is_linear_in_any_text(text):
+    counted = 0
+
+    def count(part: str) -> int:
+        nonlocal counted
+        counted += len(part) + 1
+        return len(part)
+
+    source = ExtractedText(text, (), MARKDOWN)
+    assert_faithful(source, chunk(source, count_tokens=count))
+    assert counted < 12 * len(text)
 
 
 def test_the_embedders_own_tokenizer_bounds_every_chunk():
     model = MiniLM(threads=1)
     text = "\n\n".join(
-        f"# Part {n}\n\n" + "Congestion control halves the window; see RFC 5681. " * 30 for n in range(5)
+        f"# Part {n}\n\n" + "Congestion control halves the window, see RFC 5681. " * 30
+        for n in range(5)
     ) + "\n\n" + "0123456789abcdef" * 500  # fmt: skip
     source = ExtractedText(text, (), MARKDOWN)
     chunks = chunk(source, count_tokens=model.count_tokens)

@@ -1,0 +1,30 @@
+"""What a worker process is given to work with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from agents.grading.team import GradingTeam
+from agents.ports import Embedder, PassageSearch
+from agents.study.team import StudyTeam
+from persistence.bus import Bus
+from persistence.database import Database
+from resolvers.context import utc_now
+
+
+@dataclass(frozen=True)
+class WorkResources:
+    """One a process. Leases last `lease_seconds` and are renewed at a third of that."""
+
+    database: Database
+    bus: Bus
+    embedder: Embedder
+    embedding_model: str
+    grading_team: Callable[[PassageSearch], GradingTeam]
+    """A fresh team for one task, over a search the caller has bound to a course and viewer."""
+    study_team: Callable[[PassageSearch], StudyTeam]
+    lease_seconds: float = 30.0
+    grading_concurrency: int = 4
+    worker_id: UUID = field(default_factory=uuid4)
+    now: Callable[[], datetime] = utc_now

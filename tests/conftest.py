@@ -1,0 +1,95 @@
+"""A real PostgreSQL for the session, and a clean database of its own for each test."""
+
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from ops.embedded_postgres import EmbeddedPostgres, embedded_postgres
+from persistence.database import Database, open_database
+from persistence.migrations import migrate
+
+TEMPLATE = "assay_template"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scrubbed_environment() -> Iterator[None]:
+    """No setting of the person who runs the tests reaches them."""
+    kept = {k: v for k, v in os.environ.items() if k.startswith(("ASSAY_", "PG"))}
+    for name in kept:
+        del os.environ[name]
+    yield
+    os.environ.update(kept)
+
+
+@pytest.fixture(scope="session")
+def shared_directory(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder all test workers of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+async def postgres(shared_directory: Path) -> AsyncIterator[EmbeddedPostgres]:
+    """The embedded server, one for all test workers."""
+    async with embedded_postgres(shared_directory / "postgres", durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def template(postgres: EmbeddedPostgres, shared_directory: Path) -> str:
+    """The name of a migrated, empty database to clone."""
+    with (shared_directory / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        admin = await asyncpg.connect(postgres.dsn("postgres"))
+        try:
+            known = await admin.fetchval(
+                "SELECT count(*) FROM pg_database WHERE datname = $1", TEMPLATE
+            )
+            if not known:
+                await admin.execute(f"CREATE DATABASE {TEMPLATE}")
+                await migrate(postgres.dsn(TEMPLATE))
+        finally:
+            await admin.close()
+    return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+async def database_dsn(postgres: EmbeddedPostgres, template: str, worker_id: str) -> str:
+    """The address of this test worker's own database."""
+    name = f"test_{worker_id}"
+    admin = await asyncpg.connect(postgres.dsn("postgres"))
+    try:
+        await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    finally:
+        await admin.close()
+    return postgres.dsn(name)
+
+
+async def wipe(dsn: str) -> None:
+    """Deletes every row. DELETE, because TRUNCATE of this many tables costs ten times as much."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        tables = await connection.fetch(
+            "SELECT quote_ident(tablename) AS name FROM pg_tables "
+            "WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+        )
+        # replica: neither foreign keys nor triggers stand in the way of the order
+        await connection.execute(
+            "SET session_replication_role = replica; "
+            + "; ".join(f"DELETE FROM {row['name']}" for row in tables)
+        )
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def database(database_dsn: str) -> AsyncIterator[Database]:
+    """A clean database."""
+    await wipe(database_dsn)
+    async with open_database(database_dsn) as opened:
+        yield opened
