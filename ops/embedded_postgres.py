@@ -9,7 +9,6 @@ Under root the server runs as another user: the owner of the data, at first `pos
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import fcntl
 import json
@@ -72,7 +71,8 @@ async def embedded_postgres(
     """Use the server of `data_dir`, creating, recovering or starting it as needed.
 
     Whoever starts the server decides `max_connections`; the others share it as it runs.
-    `durable=False` gives up safety against a crash of the machine and is meant for tests.
+    `durable=False` is for tests: a crash of the machine may ruin the data, and a killed server
+    loses its last commits.
     `start_timeout` (seconds) bounds the wait, crash recovery included. Leaving the context as the
     last user waits until the server has stopped.
 
@@ -170,7 +170,7 @@ async def _start(files: ServerFiles, plan: ServerPlan, deadline: float) -> Serve
         await turn.acquire(fcntl.LOCK_EX, deadline)
         started = False
         while True:
-            dead = await asyncio.to_thread(_spawn_if_dead, files, plan, started)
+            dead = await asyncio.to_thread(_spawn_if_dead, files, plan, only_look=started)
             state = files.published()
             if dead and started:
                 reason = state.error if state and state.status == "failed" else ""
@@ -194,7 +194,7 @@ def _unexplained(files: ServerFiles) -> str:
     )
 
 
-def _spawn_if_dead(files: ServerFiles, plan: ServerPlan, only_look: bool) -> bool:
+def _spawn_if_dead(files: ServerFiles, plan: ServerPlan, *, only_look: bool) -> bool:
     """Whether no watchdog was alive; one is started then, unless `only_look`.
 
     The new process inherits the locked description, so that no moment is left to anyone else.
@@ -238,12 +238,16 @@ def _check_fits(files: ServerFiles, state: ServerState, plan: ServerPlan) -> Non
 
 async def _leave(files: ServerFiles, plan: ServerPlan, membership: _Lock) -> None:
     """Give up the server; as the last user, wait until it has stopped."""
-    await asyncio.to_thread(_take_over_orphan, files, plan)
     membership.close()
     deadline = time.monotonic() + STOP_SECONDS
-    while time.monotonic() < deadline:
-        if await asyncio.to_thread(_spawn_if_dead, files, plan, True) or _others(files):
-            return
+    taken_over = False
+    while time.monotonic() < deadline and not _others(files):
+        if await asyncio.to_thread(_spawn_if_dead, files, plan, only_look=True):
+            if taken_over or not await asyncio.to_thread(_has_processes, files):
+                return
+            # The watchdog was killed. Without a new one the server would run for ever.
+            await asyncio.to_thread(_spawn_if_dead, files, plan, only_look=False)
+            taken_over = True
         await asyncio.sleep(POLL_SECONDS)
 
 
@@ -252,11 +256,8 @@ def _serves(files: ServerFiles, state: ServerState) -> bool:
     return state.status == "ready" and state.pid in cluster_processes(files.cluster)
 
 
-def _take_over_orphan(files: ServerFiles, plan: ServerPlan) -> None:
-    """Give a server whose watchdog was killed a new one, or it would run for ever."""
-    with contextlib.suppress(OSError, EmbeddedPostgresError):
-        if cluster_processes(files.cluster):
-            _spawn_if_dead(files, plan, only_look=False)
+def _has_processes(files: ServerFiles) -> bool:
+    return files.cluster.exists() and bool(cluster_processes(files.cluster))
 
 
 def _others(files: ServerFiles) -> bool:

@@ -21,6 +21,9 @@ PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
+CAP_SETPCAP = 8
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -37,7 +40,7 @@ class _CapabilitySets(ctypes.Structure):
 
 
 def unprivileged_account() -> tuple[int, int]:
-    """(uid, gid) of `postgres`, else of `nobody`, else 65534, which needs no entry anywhere."""
+    """(uid, gid) of `postgres`, else of `nobody`, else 65534, whose name initdb will miss."""
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             account = pwd.getpwnam(name)
@@ -47,9 +50,9 @@ def unprivileged_account() -> tuple[int, int]:
 
 
 def _keep_capabilities(libc: ctypes.CDLL, capabilities: tuple[int, ...]) -> list[int]:
-    """Make those of `capabilities` that are permitted effective and inheritable; return them."""
+    """Reduce the sets to those of `capabilities` that are permitted; return them."""
     header = _CapabilityHeader(LINUX_CAPABILITY_VERSION_3, 0)
-    # Version 3 has two 32-bit words; both capabilities used here are in the first.
+    # Version 3 has two 32-bit words; every capability used here is in the first.
     sets = (_CapabilitySets * 2)()
     libc.capget(ctypes.byref(header), ctypes.byref(sets))
     kept = [bit for bit in capabilities if sets[0].permitted >> bit & 1]
@@ -60,9 +63,19 @@ def _keep_capabilities(libc: ctypes.CDLL, capabilities: tuple[int, ...]) -> list
     return kept
 
 
-def _enter(directories: list[str]) -> None:
-    for directory in directories:
-        os.stat(f"{directory}/.")  # noqa: PTH116  (a Path drops the final dot, which asks for x)
+def _grantable(libc: ctypes.CDLL) -> list[int]:
+    """The capabilities to try, the lesser one first, made ready to be ambient ones."""
+    _keep_capabilities(libc, (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE, CAP_SETPCAP))
+    # PostgreSQL's programs look for each other with access(2), which ignores the capabilities of
+    # a user other than root unless this bit is set.
+    libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+    return _keep_capabilities(libc, (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE))
+
+
+def _run_if_reachable(directories: list[str], command: list[str]) -> None:
+    if all(os.access(f"{directory}/.", os.X_OK) for directory in directories):
+        with contextlib.suppress(PermissionError):
+            os.execv(command[0], command)  # noqa: S606  (the program is one of the wheel's)
 
 
 def become(uid: int, gid: int, directories: list[str], command: list[str]) -> None:
@@ -74,16 +87,10 @@ def become(uid: int, gid: int, directories: list[str], command: list[str]) -> No
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)  # also empties the effective set: what follows is tried without any privilege
-    with contextlib.suppress(PermissionError):
-        _enter(directories)
-        os.execv(command[0], command)  # noqa: S606  (the program is one of the wheel's)
-    for capability in (
-        _keep_capabilities(libc, (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE)) if linux else ()
-    ):
+    _run_if_reachable(directories, command)
+    for capability in _grantable(libc) if linux else []:
         libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)
-        with contextlib.suppress(PermissionError):
-            _enter(directories)
-            os.execv(command[0], command)  # noqa: S606  (the program is one of the wheel's)
+        _run_if_reachable(directories, command)
     raise PermissionError(
         f"uid {uid} cannot enter {' or '.join(directories)}, and this process holds no capability "
         "to let it. Run as a user other than root, or choose a data directory and an installation "

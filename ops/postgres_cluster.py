@@ -138,7 +138,8 @@ class PostmasterFile:
 def cluster_processes(cluster: Path) -> set[int]:
     """Ids of the living PostgreSQL processes that work in `cluster`, the postmaster among them.
 
-    Without /proc (macOS) only a postmaster started here is seen, by its command line.
+    Only a postmaster is seen, by its command line, where there is no /proc (macOS) or where it
+    hides the working directory: from root without CAP_SYS_PTRACE, as in most containers.
     """
     if not Path("/proc/self/cwd").exists():
         listing = subprocess.run(
@@ -152,9 +153,16 @@ def cluster_processes(cluster: Path) -> set[int]:
         if entry.name.isdigit():
             with contextlib.suppress(OSError):  # gone meanwhile, a zombie, or another user's
                 named = (entry / "comm").read_text().startswith("postgres")
-                if named and os.path.samestat((entry / "cwd").stat(), home):
+                if named and _works_in(entry, cluster, home):
                     found.add(int(entry.name))
     return found
+
+
+def _works_in(process: Path, cluster: Path, home: os.stat_result) -> bool:
+    try:
+        return os.path.samestat((process / "cwd").stat(), home)
+    except PermissionError:
+        return os.fsencode(cluster) in (process / "cmdline").read_bytes().split(b"\0")
 
 
 def wait_for_stranger(pid: int) -> None:

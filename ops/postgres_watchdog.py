@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -42,10 +43,17 @@ SOCKET_PATH_BYTES = 103
 PLAIN_PATH = re.compile(r"[\w./+~-]+", re.ASCII)
 FAST_SHUTDOWN_SECONDS = 60.0
 IMMEDIATE_SHUTDOWN_SECONDS = 10.0
+# What PostgreSQL logs while processes of a dead postmaster still end, and how long to allow them.
+PREDECESSOR_ENDING = "pre-existing shared memory block"
+PREDECESSOR_SECONDS = 30.0
 
 
 class SupervisionError(Exception):
     """The server cannot run; the message tells the operator what to do."""
+
+
+class PredecessorError(SupervisionError):
+    """The server cannot start yet: processes of the one before have not ended."""
 
 
 class Watchdog:
@@ -98,26 +106,40 @@ class Watchdog:
 
     def _serve(self) -> None:
         self._ensure_cluster()
+        patience = 0.0
         while True:
-            self._files.publish(ServerState(status="starting"))
-            orphan = self._orphan()
-            if orphan is None:
-                self._clear_remains()
-            with self._turn:
-                if self._abandoned:
-                    if orphan is None:
-                        return
-                    os.kill(orphan.pid, signal.SIGINT)
-                self._child = self._launch() if orphan is None else None
-                self._pid = self._child.pid if self._child else orphan.pid if orphan else 0
-            self._announce_when_ready()
-            began = time.monotonic()
-            self._wait()
-            # A clean shutdown removes this file: somebody stopped the server on purpose.
-            if self._abandoned or not (self._files.cluster / "postmaster.pid").exists():
-                return
-            if time.monotonic() - began < 10:
-                time.sleep(1)  # a server that keeps crashing is not restarted in a tight loop
+            try:
+                if not self._serve_once():
+                    return
+                patience = 0.0
+            except PredecessorError:
+                patience = patience or time.monotonic() + PREDECESSOR_SECONDS
+                if time.monotonic() > patience:
+                    raise
+                time.sleep(0.2)
+
+    def _serve_once(self) -> bool:
+        """Run or adopt one postmaster to its end; whether another one has to follow."""
+        self._files.publish(ServerState(status="starting"))
+        orphan = self._orphan()
+        if orphan is None:
+            self._clear_remains()
+        with self._turn:
+            if self._abandoned:
+                if orphan is None:
+                    return False
+                os.kill(orphan.pid, signal.SIGINT)
+            self._child = self._launch() if orphan is None else None
+            self._pid = self._child.pid if self._child else orphan.pid if orphan else 0
+        self._announce_when_ready()
+        began = time.monotonic()
+        self._wait()
+        # A clean shutdown removes this file: somebody stopped the server on purpose.
+        if self._abandoned or not (self._files.cluster / "postmaster.pid").exists():
+            return False
+        if time.monotonic() - began < 10:
+            time.sleep(1)  # a server that keeps crashing is not restarted in a tight loop
+        return True
 
     def _wait(self) -> None:
         if self._child:
@@ -132,7 +154,8 @@ class Watchdog:
         while not self._abandoned:
             if self._child and self._child.poll() is not None:
                 tail = self._files.log_tail(self._log_start)
-                raise SupervisionError(
+                kind = PredecessorError if PREDECESSOR_ENDING in tail else SupervisionError
+                raise kind(
                     f"PostgreSQL ended while starting (exit status {self._child.returncode}). "
                     f"Its log, {self._files.log}, ends with:\n{tail}"
                 )
@@ -201,6 +224,7 @@ class Watchdog:
         if not self._plan.durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        self._log_start = self._files.log.stat().st_size
         command = self._command("postgres", "-D", str(self._files.cluster), *options)
         return subprocess.Popen(command, env=_environment(), umask=0o077)  # noqa: S603  (own words)
 
@@ -211,6 +235,7 @@ class Watchdog:
         if cluster.exists():
             self._check_cluster()
             return
+        self._check_named()
         fresh = Path(tempfile.mkdtemp(prefix="postgres.initdb-", dir=self._files.root))
         self._hand_over(fresh)
         provider = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -235,6 +260,17 @@ class Watchdog:
         directory = os.open(self._files.root, os.O_RDONLY)
         os.fsync(directory)
         os.close(directory)
+
+    def _check_named(self) -> None:
+        uid = os.geteuid() or self._account()[0]
+        try:
+            pwd.getpwuid(uid)
+        except KeyError:
+            raise SupervisionError(
+                f"initdb needs a name for uid {uid}, and the user database has none: add a line "
+                f"such as 'assay:x:{uid}:{uid}::/:/sbin/nologin' to /etc/passwd, or run as a user "
+                "that is listed there. Data that exists already can be served without."
+            ) from None
 
     def _check_cluster(self) -> None:
         cluster = self._files.cluster
@@ -271,38 +307,58 @@ class Watchdog:
         return unprivileged_account()
 
     def _hand_over(self, path: Path) -> None:
-        if os.geteuid() == 0:
-            os.chown(path, *self._account(), follow_symlinks=False)
+        if os.geteuid() != 0:
+            return
+        uid, gid = self._account()
+        try:
+            os.chown(path, uid, gid, follow_symlinks=False)
+        except OSError as refusal:
+            raise SupervisionError(
+                "PostgreSQL refuses to run as root, and this root may not give its files to "
+                f"uid {uid} ({refusal}): run as a user other than root."
+            ) from refusal
 
     def _socket_directory(self) -> Path:
-        """A private directory whose socket path is short and plain enough."""
-        self._remove_short_directory()
+        """A private directory whose socket path is short and plain enough, without old sockets.
+
+        It stays the same when a postmaster is replaced, so that living clients find the new one.
+        """
         home = self._files.socket_dir
         if _usable_for_socket(home):
             home.mkdir(mode=0o700, exist_ok=True)
-            for stale in home.glob(".s.PGSQL.*"):
-                stale.unlink()
         else:
-            parent = Path(tempfile.gettempdir())
-            if not _usable_for_socket(parent / f"{SHORT_DIRECTORY_PREFIX}12345678"):
-                parent = Path("/tmp")  # noqa: S108  (mkdtemp below makes a private directory)
-            home = Path(tempfile.mkdtemp(prefix=SHORT_DIRECTORY_PREFIX, dir=parent))
-            self._files.socket_record.write_text(str(home))
+            home = self._short_directory() or self._new_short_directory()
+        for stale in home.glob(".s.PGSQL.*"):
+            stale.unlink()
         self._hand_over(home)
         return home
 
+    def _new_short_directory(self) -> Path:
+        parent = Path(tempfile.gettempdir())
+        if not _usable_for_socket(parent / f"{SHORT_DIRECTORY_PREFIX}12345678"):
+            parent = Path("/tmp")  # noqa: S108  (mkdtemp below makes a private directory)
+        made = Path(tempfile.mkdtemp(prefix=SHORT_DIRECTORY_PREFIX, dir=parent))
+        self._files.socket_record.write_text(f"{made}\n{self._files.root}")
+        return made
+
+    def _short_directory(self) -> Path | None:
+        """The recorded one, unless the record came here with a copy or the place is not ours."""
+        with contextlib.suppress(OSError, ValueError):
+            place, root = self._files.socket_record.read_text().split("\n", 1)
+            found = Path(place).lstat()
+            own = found.st_uid in {os.geteuid(), self._files.cluster.stat().st_uid}
+            if root == str(self._files.root) and own and stat.S_ISDIR(found.st_mode):
+                return Path(place)
+        return None
+
     def _remove_short_directory(self) -> None:
-        try:
-            recorded = Path(self._files.socket_record.read_text())
-        except FileNotFoundError:
-            return
+        place = self._short_directory()
         with contextlib.suppress(OSError):
-            own = recorded.name.startswith(SHORT_DIRECTORY_PREFIX)
-            if own and stat.S_ISDIR(recorded.lstat().st_mode):
-                for stale in recorded.glob(".s.PGSQL.*"):
+            if place:
+                for stale in place.glob(".s.PGSQL.*"):
                     stale.unlink()
-                recorded.rmdir()
-        self._files.socket_record.unlink()
+                place.rmdir()
+        self._files.socket_record.unlink(missing_ok=True)
 
 
 def _usable_for_socket(directory: Path) -> bool:

@@ -28,7 +28,7 @@ BATCH_MESSAGES = 200
 
 
 class Subscription:
-    """What came on one topic, oldest first, at most `size` of it.
+    """What came on one topic, oldest first, at most `size` (>= 2) of it.
 
     None stands for a gap: this subscriber was slow and the oldest were dropped, or the bus was
     down. Whoever reads None looks at the database.
@@ -36,7 +36,7 @@ class Subscription:
 
     def __init__(self, size: int) -> None:
         self._items: deque[Payload | None] = deque()
-        self._size = size
+        self._size = max(size, 2)  # room for a gap and what came last
         self._filled = asyncio.Event()
 
     def offer(self, payload: Payload | None) -> None:
@@ -213,7 +213,7 @@ class PostgresBus:
                 return
             if rest:
                 topic, payload = rest
-                self._local.deliver(topic, payload)
+                self._local.deliver(topic, dict(payload))
             else:
                 self._local.wake_all()
         except (ValueError, TypeError):

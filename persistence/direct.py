@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias, TypeVar
 
 import asyncpg
+from sqlalchemy.exc import SQLAlchemyError
 
 from persistence.database import Database
 
@@ -28,6 +29,16 @@ _LOST = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.IdleSessionTimeoutError,
+)
+
+# What a loop that must outlive the database catches: connecting raises the driver's own errors,
+# statements raise SQLAlchemy's.
+DATABASE_ERRORS = (
+    OSError,
+    TimeoutError,
+    SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
 )
 
 

@@ -118,3 +118,14 @@ def sees_users(users: Table, viewer: Viewer) -> ColumnElement[bool]:
 
 
 NOTHING: ColumnElement[bool] = false()
+
+
+def sees_grades(grades: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Those of the courses one instructs, and one's own once they are released."""
+    return and_(
+        _within(grades, viewer),
+        or_(
+            grades.c.course_id.in_(viewer.instructs),
+            and_(grades.c.student_id == viewer.user_id, grades.c.state == "RELEASED"),
+        ),
+    )

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from persistence.bus import Bus
 from persistence.database import Database
+from persistence.followers import StreamFollowers
 from persistence.visibility import Viewer
 from resolvers import access
 from resolvers.access import Permission
@@ -34,6 +35,7 @@ class RequestContext:
 
     database: Database
     bus: Bus
+    followers: StreamFollowers
     embedder: QueryEmbedder
     signed_in: Viewer | None
     correlation_id: str

@@ -12,7 +12,7 @@ from persistence import replays
 from persistence.database import Conflict, Connection
 from persistence.keyset import BadCursor
 from persistence.lifecycle.machine import InvalidTransition
-from persistence.streams import STREAM_PENDING
+from persistence.streams import PENDING_TOPIC
 from resolvers.access import Permission
 from resolvers.context import RequestContext
 from resolvers.refusals import Refusal, RefusalCode
@@ -31,9 +31,9 @@ class Transaction:
         """Publishes after the commit."""
         self.hints.append((topic, payload or {}))
 
-    def hint_stream(self, stream_id: UUID) -> None:
-        """Tells the sequencer, after the commit, that a stream has an event to number."""
-        self.hint(STREAM_PENDING, {"stream_id": str(stream_id)})
+    def hint_stream(self) -> None:
+        """Tells the sequencer, after the commit, that there are events to number."""
+        self.hint(PENDING_TOPIC)
 
 
 async def perform(

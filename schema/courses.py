@@ -7,12 +7,15 @@ import strawberry
 
 from persistence.lifecycle.courses import EnrollmentState
 from persistence.roles import Role
-from resolvers import courses, users
+from resolvers import assignments, courses, documents, rubrics, users
 from resolvers.access import Permission
 from resolvers.context import RequestContext
+from schema.assignments import Assignment
+from schema.documents import Document
 from schema.enums import described_enum
-from schema.fields import UserError, batched, described, mutation
-from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connections
+from schema.fields import UserError, batched, described, mutation, root_field
+from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connection, connections
+from schema.rubrics import Rubric
 from schema.users import User
 
 described_enum(
@@ -48,6 +51,24 @@ class Course(Node):
         parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
     ) -> Sequence[Connection[Enrollment]]:
         return connections(await courses.list_enrollments(parents, context, first, after))
+
+    @batched("The assignments the viewer sees, oldest first.", first=FIRST, after=AFTER)
+    async def assignments(
+        parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
+    ) -> Sequence[Connection[Assignment]]:
+        return connections(await assignments.list_assignments(parents, context, first, after))
+
+    @batched("The rubrics; for those who design the course.", first=FIRST, after=AFTER)
+    async def rubrics(
+        parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
+    ) -> Sequence[Connection[Rubric]]:
+        return connections(await rubrics.list_rubrics(parents, context, first, after))
+
+    @batched("The material the viewer sees, oldest first.", first=FIRST, after=AFTER)
+    async def documents(
+        parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
+    ) -> Sequence[Connection[Document]]:
+        return connections(await documents.list_documents(parents, context, first, after))
 
 
 @strawberry.input(description="A course to be opened.")
@@ -104,3 +125,19 @@ class CourseMutations:
         many=True,
         text="Enrols people as students of a course.",
     )
+
+
+@strawberry.type
+class CourseQueries:
+    @root_field(
+        "The viewer's courses by code; all of the organization's for an admin.",
+        first=FIRST,
+        after=AFTER,
+    )
+    async def courses(
+        context: RequestContext, first: int = 20, after: str | None = None
+    ) -> Connection[Course]:
+        return connection(await courses.list_courses(context, first, after))
+
+
+LOADERS = {"Course": courses.load_courses, "Enrollment": courses.load_enrollments}

@@ -1,4 +1,4 @@
-"""The one field adapter: relations as batch functions, mutations and subscriptions with a permission.
+"""The one field adapter: relations as batch functions, mutations with a permission.
 
 A relation is written for a whole level at once, `(parents, context, **args) -> results`, so N+1
 queries cannot be written; graphql-core asks per object and the adapter collects the level.
@@ -155,7 +155,7 @@ described_enum(
     "Why a request was declined; also in `extensions.code` of an error.",
     BAD_INPUT="A value is not acceptable; `path` names it.",
     UNAUTHENTICATED="No valid access token came with the request.",
-    TOKEN_EXPIRED="The access token has expired; get a new one and repeat the request.",
+    TOKEN_EXPIRED="The access token has expired; get a new one and repeat the request.",  # noqa: S106 - a description
     FORBIDDEN="None of your roles gives the permission.",
     NOT_FOUND="There is no such object, or it is not yours to know of.",
     CONFLICT="Somebody changed the object meanwhile; read it again.",

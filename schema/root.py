@@ -4,30 +4,39 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import strawberry
-from strawberry.schema.config import StrawberryConfig
 
-from resolvers import courses, users
+from resolvers import users
 from resolvers.context import RequestContext
 from resolvers.global_ids import parse_global_id
-from schema.courses import Course, CourseMutations, Enrollment
+from schema import assignments, courses, documents, grades, grading, rubrics, study, submissions
+from schema import users as people
 from schema.fields import root_field
-from schema.node import AFTER, FIRST, Connection, Found, Node, connection
-from schema.users import Organization, RoleGrant, User, UserMutations, Viewer
+from schema.node import Found, Node
 
 Loader = Callable[[RequestContext, Sequence[Any]], Awaitable[Sequence[Any]]]
 
+NOUNS = (
+    assignments,
+    courses,
+    documents,
+    grades,
+    grading,
+    people,
+    rubrics,
+    study,
+    submissions,
+)
+
 LOADERS: dict[str, Loader] = {
-    "Course": courses.load_courses,
-    "Enrollment": courses.load_enrollments,
-    "User": users.load_users,
+    type_name: load for noun in NOUNS for type_name, load in noun.LOADERS.items()
 }
 """How `node(id)` reads each type. A type that is not here cannot be read by its id."""
 
 
 @strawberry.type(description="What can be read.")
-class Query:
+class Query(courses.CourseQueries):
     @root_field("Who the access token speaks for.")
-    async def viewer(context: RequestContext) -> Viewer:
+    async def viewer(context: RequestContext) -> people.Viewer:
         return await users.get_viewer(context)
 
     @root_field("Any object by its id; null when there is none that is yours to see.", id="The id.")
@@ -36,29 +45,29 @@ class Query:
         if type_name not in LOADERS:
             return None
         (row,) = await LOADERS[type_name](context, [key])
-        return None if row is None else Found(type_name, row)  # type: ignore[return-value]  # rows stand for their types
-
-    @root_field(
-        "The viewer's courses by code; all of the organization's for an admin.",
-        first=FIRST,
-        after=AFTER,
-    )
-    async def courses(
-        context: RequestContext, first: int = 20, after: str | None = None
-    ) -> Connection[Course]:
-        return connection(await courses.list_courses(context, first, after))
+        return None if row is None else Found(type_name, row)
 
 
 @strawberry.type(description="What can be changed. Every mutation takes one input.")
-class Mutation(CourseMutations, UserMutations):
+class Mutation(
+    assignments.AssignmentMutations,
+    courses.CourseMutations,
+    documents.DocumentMutations,
+    grades.GradeMutations,
+    grading.GradingMutations,
+    people.UserMutations,
+    rubrics.RubricMutations,
+    study.StudyMutations,
+    submissions.SubmissionMutations,
+):
+    pass
+
+
+@strawberry.type(description="What can be followed live.")
+class Subscription(grading.GradingSubscriptions, study.StudySubscriptions):
     pass
 
 
 def build_schema() -> strawberry.Schema:
     """The whole schema."""
-    return strawberry.Schema(
-        query=Query,
-        mutation=Mutation,
-        types=[Enrollment, Organization, RoleGrant, User],
-        config=StrawberryConfig(auto_camel_case=True),
-    )
+    return strawberry.Schema(query=Query, mutation=Mutation, subscription=Subscription)

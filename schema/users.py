@@ -127,3 +127,6 @@ class UserMutations:
         load=users.load_grants,
         text="Gives a role. An instructor gives course staff roles in their own course.",
     )
+
+
+LOADERS = {"User": users.load_users}

@@ -9,8 +9,12 @@ import asyncpg
 import pytest
 
 from ops.embedded_postgres import EmbeddedPostgres, embedded_postgres
+from ops.processes import serving, working
+from ops.settings import load_settings
+from ops.wiring import Resources, open_resources
 from persistence.database import Database, open_database
 from persistence.migrations import migrate
+from tests.world import World, make_world
 
 TEMPLATE = "assay_template"
 
@@ -93,3 +97,26 @@ async def database(database_dsn: str) -> AsyncIterator[Database]:
     await wipe(database_dsn)
     async with open_database(database_dsn) as opened:
         yield opened
+
+
+@pytest.fixture
+async def resources(
+    database: Database, database_dsn: str, shared_directory: Path
+) -> AsyncIterator[Resources]:
+    """A process's resources over the clean database."""
+    settings = load_settings(
+        database_url=database_dsn, data_dir=shared_directory / "data", port=0, lease_seconds=6
+    )
+    async with open_resources(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def world(resources: Resources) -> AsyncIterator[World]:
+    """The api and a worker over HTTP and WebSocket, with people and a course."""
+    async with (
+        working(resources),
+        serving(resources) as base_url,
+        make_world(resources, base_url) as made,
+    ):
+        yield made

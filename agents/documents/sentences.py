@@ -27,16 +27,8 @@ def sentence_spans(text: str) -> list[Span]:
     Together the spans hold every non-space character of `text`. A full stop after a known
     abbreviation or an initial, or before a lower-case letter, does not end a sentence.
     """
-    cuts = [0]
-    for match in _END.finditer(text):
-        following = _next_character(text, match.end())
-        if match.group()[0] == "." and (
-            following.islower()
-            or _ABBREVIATION.search(text[max(0, match.end() - 12) : match.end()])
-        ):
-            continue
-        cuts.append(match.end())
-    cuts.append(len(text))
+    ends = [match.end() for match in _END.finditer(text) if not _abbreviates(text, match)]
+    cuts = [0, *ends, len(text)]
     spans = (trimmed(text, start, end) for start, end in pairwise(cuts))
     return [span for span in spans if span[0] < span[1]]
 
@@ -48,6 +40,14 @@ def trimmed(text: str, start: int, end: int) -> Span:
     while end > start and text[end - 1].isspace():
         end -= 1
     return start, end
+
+
+def _abbreviates(text: str, match: re.Match[str]) -> bool:
+    if match.group()[0] != "." or text[match.start() - 1 : match.start()].isspace():
+        return False
+    return _next_character(text, match.end()).islower() or bool(
+        _ABBREVIATION.search(text[max(0, match.end() - 12) : match.end()])
+    )
 
 
 def _next_character(text: str, position: int) -> str:

@@ -24,31 +24,61 @@ _WHOM = r"(?:me|us|this|it|the|my|him|her|them)?"
 _PATTERNS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"\b(?:ignore|disregard|forget|override|bypass)\b.{0,30}?"
-        r"\b(?:previous|prior|above|earlier|preceding|all|any|your|the|system|grading)\b.{0,30}?"
-        r"\b(?:instructions?|prompts?|rules?|guidelines?|rubrics?|criteria|directives?)\b",
+        (
+            r"\b(?:ignore|disregard|forget|override|bypass)\b.{0,30}?"
+            r"\b(?:previous|prior|above|earlier|preceding|all|any|your|the|system|grading)\b.{0,30}?"
+            r"\b(?:instructions?|prompts?|rules?|guidelines?|rubrics?|criteria|directives?)\b"
+        ),
         r"\b(?:award|give|assign|grant|mark|score|grade)\s+" + _WHOM + r".{0,50}?"
-        r"(?:(?:full|maximum|max|highest|perfect|top|all)\s+(?:(?:possible|available)\s+)?"
-        r"(?:marks?|points?|scores?|credits?|grades?)\b|100\s?%|10/10|100/100|\ba\+)",
-        r"\b(?:note|message|instructions?|attention|hint)\s+(?:to|for)\s+(?:the\s+)?"
-        r"(?:ai|llm|grader|grading|marker|examiner|assessor|language model|assistant|model)\b",
-        r"\byou\s+are\s+(?:now\s+)?(?:an?|the|no longer)\s+(?:\w+\s+){0,3}"
-        r"(?:ai|llm|chatbot|language model|grader|grading (?:assistant|system|model))\b",
-        r"\bas\s+(?:an?|the)\s+(?:ai|llm|language model|grader|grading (?:model|assistant|system))"
-        r"\b.{0,40}?\b(?:you|must|should|shall|please)\b",
-        r"\b(?:do not|don't|never)\s+(?:deduct|penali[sz]e|subtract|take off)\b.{0,30}?"
-        r"\b(?:points?|marks?|credits?|me|this (?:answer|essay|submission|student))\b",
-        r"\b(?:your|the|new|updated)\s+(?:system\s+prompt|system\s+message)\b.{0,40}?"
-        r"\b(?:is|are|now|ignore|reveal|print|repeat|says?)\b",
+        r"(?:(?:full|maximum|max|highest|perfect)\s+(?:(?:possible|available)\s+)?"
+        r"(?:marks?|scores?|credits?|grades?)\b|(?:full|maximum)\s+points\b"
+        r"|100\s?%|10/10|100/100|\ba\+)",
+        (
+            r"\b(?:note|message|instructions?|attention|hint)\s+(?:to|for)\s+(?:the\s+)?"
+            r"(?:ai|llm|grader|grading|marker|examiner|assessor|language model|assistant|model)\b"
+        ),
+        (
+            r"\byou\s+are\s+(?:now\s+)?(?:an?|the|no longer)\s+(?:\w+\s+){0,3}"
+            r"(?:ai|llm|chatbot|language model|grader|grading (?:assistant|system|model))\b"
+        ),
+        (
+            r"\bas\s+(?:an?|the)\s+"
+            r"(?:ai|llm|language model|grader|grading (?:model|assistant|system))\b"
+            r".{0,40}?\b(?:you|must|should|shall|please)\b"
+        ),
+        (
+            r"\b(?:do not|don't|never)\s+(?:deduct|penali[sz]e|subtract|take off)\b.{0,30}?"
+            r"\b(?:points?|marks?|credits?|me|this (?:answer|essay|submission|student))\b"
+        ),
+        (
+            r"\b(?:your|the|new|updated)\s+(?:system\s+prompt|system\s+message)\b.{0,40}?"
+            r"\b(?:is|are|now|ignore|reveal|print|repeat|says?)\b"
+        ),
         r"<\|?(?:im_start|im_end|system|endoftext|assistant)\|?>|\[/?INST\]|<<SYS>>",
         r"(?:^|\s)#{2,}\s*(?:system|instruction|assistant)\b\s*:?",
         r"\b(?:ignoriere|missachte|vergiss)\b.{0,40}?\b(?:anweisung|anweisungen|regeln|vorgaben)\b",
-        r"\b(?:gib|vergib|bewerte)\b.{0,40}?\b(?:volle|maximale|h\u00f6chste)\w*\s+"
-        r"(?:punkt\w*|note|bewertung)\b",
+        (
+            r"\b(?:gib|vergib|bewerte)\b.{0,40}?\b(?:volle|maximale|h\u00f6chste)\w*\s+"
+            r"(?:punkt\w*|note|bewertung)\b"
+        ),
         r"\b(?:ignora|olvida|omite)\b.{0,40}?\b(?:instrucciones|reglas|indicaciones)\b",
         r"\b(?:ignore[zr]?|oublie[zr]?)\b.{0,40}?\b(?:consignes|r\u00e8gles)\b",
     )
 )
+_PLACEHOLDER: Final = re.compile(
+    r"n/?a|none|empty|blank|nothing(?:\ssubmitted)?|not\s(?:answered|submitted|applicable|available)"
+    r"|(?:no|empty|blank)\s(?:submission|response|answer|text)"
+    r"|keine\s(?:antwort|abgabe)|sin\srespuesta|pas\sde\sr\u00e9ponse",
+    re.IGNORECASE,
+)
+
+
+def is_blank(source: str) -> bool:
+    """No letter or digit that a reader sees, or a placeholder such as "No submission."."""
+    if any(char.isalnum() for char in source[200:]):
+        return False
+    words = seen(source).text.strip(" .!-_*()[]<>\"'?:")
+    return not any(map(str.isalnum, words)) or bool(_PLACEHOLDER.fullmatch(words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +147,7 @@ def _joins(source: str, index: int) -> bool:
         or 0x1780 <= point <= 0x18AF  # Khmer, Mongolian
         or 0xFB50 <= point <= 0xFEFC  # Arabic presentation forms
         or 0x2190 <= point <= 0x2BFF  # symbols
-        or 0xFE0F == point
+        or point == 0xFE0F  # emoji selector
         or 0x1F000 <= point <= 0x1FAFF  # emoji
     )
 
@@ -144,9 +174,11 @@ def _hidden_detail(run: str) -> str:
 def _instructions(source: str) -> Iterator[GuardFinding]:
     """The sentence or line around each span that addresses whoever grades."""
     view = seen(source)
-    sentences: list[tuple[int, int]] = []
-    for match in (hit for pattern in _PATTERNS for hit in pattern.finditer(view.text)):
-        sentences.append(_around(source, *view.source_span(match.start(), match.end())))
+    sentences = [
+        _around(source, *view.source_span(match.start(), match.end()))
+        for pattern in _PATTERNS
+        for match in pattern.finditer(view.text)
+    ]
     last = -1
     for start, end in sorted(sentences):
         if end <= last:

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
+from itertools import pairwise
 from typing import Final
 
 from agents.grading.brief import Criterion, GradingPolicy, LatePolicy, Level
@@ -96,8 +97,7 @@ def decide(
     confidence = sum(sorted(opinion.confidence for opinion in opinions)) / max(1, len(opinions))
     reason = None
     if len(points) > 1 and all(
-        diverges(criterion, lower, upper, policy)
-        for lower, upper in zip(points, points[1:], strict=False)
+        diverges(criterion, lower, upper, policy) for lower, upper in pairwise(points)
     ):
         given = ", ".join(f"{value:f}" for value in points)
         reason = ReviewReason(

@@ -43,17 +43,15 @@ def checked(verdict: GradeVerdict, criteria: Sequence[Criterion], attempt: Attem
 
     Points outside are brought to the nearer bound, the level is the one the points lie in, and
     each such change is a problem; so is a quote that is not there, credit without any quote, a
-    criterion left out, named twice or unknown.
+    criterion left out or judged twice (the first counts). Criteria not asked for are ignored.
     """
     given: dict[str, CriterionVerdict] = {}
     problems: list[ReviewReason] = []
     known = {criterion.id for criterion in criteria}
     for item in verdict.criteria:
-        if item.criterion_id not in known or item.criterion_id in given:
-            detail = "named twice" if item.criterion_id in known else "not in the rubric"
-            shown = item.criterion_id[:80]
-            problems.append(_invalid(None, f"Criterion {shown!r} is {detail}."))
-        else:
+        if item.criterion_id in given:
+            problems.append(_invalid(item.criterion_id, "The verdict judges it twice."))
+        elif item.criterion_id in known:
             given[item.criterion_id] = item
     assessed: list[CriterionAssessment] = []
     for criterion in criteria:
@@ -69,7 +67,7 @@ def checked(verdict: GradeVerdict, criteria: Sequence[Criterion], attempt: Attem
 
 def repaired(first: Checked, second: Checked, criteria: Sequence[Criterion]) -> Checked:
     """`second`'s judgement of the criteria that had problems in `first`, else `first`'s."""
-    broken = {problem.criterion_id for problem in first.problems} - {None}
+    broken = {problem.criterion_id for problem in first.problems}
     before = {item.criterion_id: item for item in first.criteria}
     after = {item.criterion_id: item for item in second.criteria}
     chosen = [
@@ -161,5 +159,5 @@ def _level(level_id: str | None, criterion: Criterion) -> Level | None:
     return next((level for level in criterion.levels if level.id == level_id), None)
 
 
-def _invalid(criterion_id: str | None, detail: str) -> ReviewReason:
+def _invalid(criterion_id: str, detail: str) -> ReviewReason:
     return ReviewReason(ReviewCode.INVALID_VERDICT, criterion_id, detail)

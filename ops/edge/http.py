@@ -27,7 +27,7 @@ from ops.edge.limits import EdgeLimits
 from ops.edge.multipart import multipart_request
 from ops.edge.negotiation import Accepted, MediaType, negotiate
 from ops.edge.requests import GraphQLRequest, decode, graphql_request
-from ops.edge.sse import EventStream, disconnected
+from ops.edge.sse import EventStream
 from resolvers.refusals import RefusalCode
 
 Page = Callable[[Request], Awaitable[Response]]
@@ -103,7 +103,7 @@ class Exchange:
     async def refuse(self, refusal: RequestRefused) -> None:
         """Answer with errors and no data."""
         media = self._accepted.errors_as
-        soft = refusal.wellformed and media is MediaType.JSON
+        soft = refusal.wellformed and self._accepted.tolerates_errors
         status = HTTPStatus.OK if soft else refusal.status
         body = orjson.dumps({"errors": refusal.errors})
         await self._send_json(body, status, media, refusal.headers)
@@ -185,7 +185,7 @@ class Exchange:
     async def _stream(self, results: AsyncGenerator[Result], principal: Principal) -> None:
         transport = self._transport
         stream = EventStream(results, transport.limits, transport.lifetime, principal.expires_at)
-        await stream.serve(self._request.receive, self._send, {CORRELATION: self._correlation_id})
+        await stream.serve(self._send, {CORRELATION: self._correlation_id})
 
     async def _while_connected(self, work: Coroutine[Any, Any, None]) -> None:
         """Do the work until it is done or the client has gone, which cancels it."""
@@ -210,6 +210,12 @@ class Exchange:
 
     async def _respond(self, response: Response) -> None:
         await response(self._request.scope, self._request.receive, self._send)
+
+
+async def disconnected(receive: Receive) -> None:
+    """Return when the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def once(result: Result) -> AsyncGenerator[Result]:

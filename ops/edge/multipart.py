@@ -6,7 +6,7 @@ https://github.com/jaydenseric/graphql-multipart-request-spec: the parts are `op
 """
 
 from tempfile import SpooledTemporaryFile
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from python_multipart import multipart
 from python_multipart.exceptions import FormParserError
@@ -17,6 +17,9 @@ from ops.edge.errors import RequestRefused, refused
 from ops.edge.limits import EdgeLimits
 from ops.edge.requests import GraphQLRequest, decode, graphql_request
 from resolvers.refusals import RefusalCode
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 SPOOLED_BYTES = 1024 * 1024  # larger files go to disk
 FIELDS = ("operations", "map")
@@ -89,7 +92,7 @@ class _Form:
         for file in self.files.values():
             await file.close()
 
-    def _callbacks(self) -> multipart.MultipartCallbacks:
+    def _callbacks(self) -> "MultipartCallbacks":
         return {
             "on_part_begin": self._on_part_begin,
             "on_header_field": self._on_header_field,
@@ -131,11 +134,12 @@ class _Form:
             most = self._limits.files
             message = f"More than {most} files were sent."
             raise refused(RefusalCode.TOO_LARGE, message, limit="files", value=most)
+        filename = _text(options[b"filename"])
         spool = SpooledTemporaryFile(max_size=SPOOLED_BYTES)  # noqa: SIM115 - closed by `close`
         file = UploadFile(
             cast("BinaryIO", spool),
             size=0,
-            filename=_text(options[b"filename"]),
+            filename=filename,
             headers=Headers(raw=self._headers),
         )
         self._into = self.files[name] = file

@@ -33,6 +33,14 @@ class Accepted:
         """The type of an error answer: JSON even for who asked for something else."""
         return self.json or MediaType.JSON
 
+    @property
+    def tolerates_errors(self) -> bool:
+        """Whether errors of a well-formed request come with 200.
+
+        Only for `application/json`: who wants events takes 200 for the start of a stream.
+        """
+        return self.json is MediaType.JSON and not self.prefers_events
+
 
 def negotiate(accept: str | None) -> Accepted:
     """Read an `Accept` header. Higher `q` first, then the order of the list.

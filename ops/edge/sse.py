@@ -10,9 +10,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 import orjson
-from starlette.types import Receive, Send
+from starlette.types import Send
 
 from ops.edge.errors import RequestRefused, error_object
 from ops.edge.execution import Result
@@ -23,12 +24,6 @@ from resolvers.refusals import RefusalCode
 
 KEEPALIVE = b":\n\n"
 COMPLETE = b"event: complete\ndata:\n\n"
-
-
-async def disconnected(receive: Receive) -> None:
-    """Return when the client has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 class EventStream:
@@ -48,48 +43,47 @@ class EventStream:
         # one frame ahead: the client's pace is the source's pace
         self._frames: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
 
-    async def serve(self, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
-        """Send results until the source, the client, the credentials or the process end."""
+    async def serve(self, send: Send, headers: Mapping[str, str]) -> None:
+        """Send results until the source, the credentials or the process end.
+
+        The caller cancels it when the client has gone. A client that reads nothing for
+        `stall_seconds` is left.
+        """
         pump = asyncio.create_task(self._pump())
-        gone = asyncio.create_task(disconnected(receive))
         try:
             async with self._lifetime.stream() as stopped:
                 with suppress(TimeoutError):
-                    await self._send_frames(pump, {gone, stopped}, send, headers)
+                    await self._send_frames(stopped, send, headers)
         finally:
-            for task in (pump, gone):
-                task.cancel()
-            await asyncio.gather(pump, gone, return_exceptions=True)
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
 
     async def _send_frames(
-        self,
-        pump: asyncio.Task[None],
-        ends: set[asyncio.Task[None] | asyncio.Task[bool]],
-        send: Send,
-        headers: Mapping[str, str],
+        self, stopped: asyncio.Task[bool], send: Send, headers: Mapping[str, str]
     ) -> None:
-        raw = {
+        named = {
             "content-type": f"{MediaType.EVENTS}; charset=utf-8",
             "cache-control": "no-store",
             "x-accel-buffering": "no",
             **headers,
         }
-        encoded = [(name.lower().encode(), value.encode()) for name, value in raw.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": encoded})
+        encoded = [(name.lower().encode(), value.encode()) for name, value in named.items()]
+        await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": encoded})
         frame: bytes | None = KEEPALIVE  # opens the stream in proxies and clients
         while frame is not None:
-            async with asyncio.timeout(self._limits.stall_seconds):
-                await send({"type": "http.response.body", "body": frame, "more_body": True})
-            frame = await self._next_frame(ends)
-        pump.cancel()
-        async with asyncio.timeout(self._limits.stall_seconds):
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._send_body(send, frame)
+            frame = await self._next_frame(stopped)
+        await self._send_body(send, b"")
 
-    async def _next_frame(self, ends: set[asyncio.Task[None] | asyncio.Task[bool]]) -> bytes | None:
+    async def _send_body(self, send: Send, body: bytes) -> None:
+        async with asyncio.timeout(self._limits.stall_seconds):
+            await send({"type": "http.response.body", "body": body, "more_body": bool(body)})
+
+    async def _next_frame(self, stopped: asyncio.Task[bool]) -> bytes | None:
         frame = asyncio.create_task(self._frames.get())
         try:
             done, _ = await asyncio.wait(
-                {frame, *ends},
+                {frame, stopped},
                 timeout=self._limits.sse_keepalive_seconds,
                 return_when=asyncio.FIRST_COMPLETED,
             )

@@ -65,7 +65,7 @@ def test_stray_controls_are_dropped_and_form_feeds_are_pages():
         ("plain words".encode("utf-16-le"), ExtractionCode.BAD_ENCODING),
         ("plain words".encode("utf-32"), ExtractionCode.BAD_ENCODING),
         (b"\xff\xfea", ExtractionCode.BAD_ENCODING),
-        (b"\xff\xfe\x00\xd8a\x00", ExtractionCode.BAD_ENCODING),
+        (b"\xff\xfe" + b"w\x00" * 200 + b"\x00\xd8a\x00", ExtractionCode.BAD_ENCODING),
         (b"\xed\xa0\x80 a lone surrogate in UTF-8", ExtractionCode.BAD_ENCODING),
         (("e" + "\u0301\u0327" * 200_000).encode(), ExtractionCode.NOT_TEXT),
     ],

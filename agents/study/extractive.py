@@ -1,0 +1,278 @@
+"""The offline tutor: the best sentences of the best passages, quoted and cited.
+
+Sentences are scored by the cosine of question and sentence (with its heading, which says what
+"it" is) and by how much of the question's rare terms they hold, then chosen by maximal marginal
+relevance (Carbonell and Goldstein, 1998). It abstains when neither the sentences nor their terms
+answer. Thresholds hold for the built-in embedder and English.
+"""
+
+import re
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from autogen_agentchat.agents import BaseChatAgent
+from autogen_agentchat.base import Response
+from autogen_agentchat.messages import (
+    BaseAgentEvent,
+    BaseChatMessage,
+    ModelClientStreamingChunkEvent,
+    StructuredMessage,
+)
+from autogen_core import CancellationToken
+from numpy.typing import NDArray
+
+from agents.documents.sentences import sentence_spans
+from agents.ports import Embedder
+from agents.study.brief import Speaker
+from agents.study.messages import NumberedPassage, Quotation, Route, TutorAnswer, TutorRequest
+from agents.study.offline import request_in
+from agents.study.terms import coverage, inverse_frequency, terms
+
+MIN_SUPPORT: Final = 0.46
+MIN_CONTEXT: Final = 0.5
+SHORT_QUESTION: Final = 4
+"""Below these the tutor abstains; see Support. With them it answers 24 of MEDLINE's 30 queries
+from MEDLINE and none of Cranfield's, and separates a course's questions from their neighbours'."""
+
+RELATIVE: Final = 0.72
+"""A further sentence needs this share of the best one's score."""
+
+MAX_SENTENCES: Final = 4
+DIVERSITY: Final = 0.3
+SAME: Final = 0.95
+"""Cosine from which on two sentences say the same."""
+
+_MIN_WORDS: Final = 5
+_MAX_WORDS: Final = 80
+_MAX_CANDIDATES: Final = 120
+_LINES_BEFORE: Final = re.compile(r"(?:[ \t]*(?:#{1,6}|[-*+>]|\d{1,3}[.)])[ \t]+)+")
+_NOT_PROSE: Final = re.compile(r"^(?:\s*(?:\||```|~~~|[-=]{3,})|\s*#{1,6}\s)", re.MULTILINE)
+_PART: Final = re.compile(r"\S(?:[^.;]|[.;](?!\s))*+[.;]?")
+_BRACKETED: Final = re.compile(r"\[(\d{1,3})\]")
+_STREAMED: Final = 48
+
+_ABOUT: Final = (
+    "Hello! Ask me about your course material: I answer with sentences from it and say where they "
+    "are. I don't solve graded work that is still open, but I can point you to what to read."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    """A sentence as it stands in its passage (`quote`)."""
+
+    passage: NumberedPassage
+    start: int
+    quote: str
+
+
+class ExtractiveTutor(BaseChatAgent):
+    """Answers a TutorTask with StructuredMessage[TutorAnswer], streaming its JSON in chunks."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        super().__init__("tutor", "Answers with quoted sentences of the course material.")
+        self._embedder = embedder
+
+    @property
+    def produced_message_types(self) -> Sequence[type[BaseChatMessage]]:
+        """A structured answer."""
+        return (StructuredMessage[TutorAnswer],)
+
+    async def on_messages(
+        self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
+    ) -> Response:
+        """The answer to the last message, which must hold a TutorRequest (else TypeError)."""
+        request = request_in(messages, TutorRequest, cancellation_token)
+        answer = await self._answered(request)
+        return Response(
+            chat_message=StructuredMessage[TutorAnswer](content=answer, source=self.name)
+        )
+
+    async def on_messages_stream(
+        self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
+    ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
+        """Chunks which together are the JSON of the answer, then the Response."""
+        response = await self.on_messages(messages, cancellation_token)
+        message = response.chat_message
+        if isinstance(message, StructuredMessage):
+            document = message.content.model_dump_json()
+            for at in range(0, len(document), _STREAMED):
+                yield ModelClientStreamingChunkEvent(
+                    content=document[at : at + _STREAMED], source=self.name
+                )
+        yield response
+
+    async def on_reset(self, cancellation_token: CancellationToken) -> None:
+        """Nothing to forget."""
+
+    async def _answered(self, request: TutorRequest) -> TutorAnswer:
+        if request.route is Route.DIRECT:
+            return TutorAnswer(text=_ABOUT)
+        sentences = [it for passage in request.passages for it in _sentences(passage)]
+        sentences = sentences[:_MAX_CANDIDATES]
+        if not sentences:
+            return TutorAnswer(text="", abstained=True)
+        question = _in_context(request)
+        vectors = await self._embedder.embed(
+            [question, *(it.quote for it in sentences), *map(_with_heading, sentences)]
+        )
+        chosen = _chosen(question, sentences, vectors, request.passages)
+        return _composed(chosen) if chosen else TutorAnswer(text="", abstained=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """How well sentences support an answer.
+
+    `scores` are 0.6 cosine + 0.2 coverage of the question's terms by the sentence + 0.2 `context`,
+    which is their coverage by the best passage. `asked` counts the question's distinct terms.
+    """
+
+    scores: NDArray[np.float64]
+    context: float
+    asked: int
+
+    @property
+    def answers(self) -> bool:
+        """Whether the best sentence is good enough; a short question must be about terms that
+        occur, since "Kerberos authentication" is not answered by what authentication is."""
+        best = float(self.scores.max(initial=0.0))
+        known = self.asked > SHORT_QUESTION or self.context >= MIN_CONTEXT
+        return known and best >= MIN_SUPPORT
+
+
+def support(
+    question: str, sentences: Sequence[str], cosines: NDArray[np.float32], passages: Sequence[str]
+) -> Support:
+    """The support that sentences (their cosines to the question given) of passages lend."""
+    passage_terms = [terms(passage) for passage in passages]
+    weights = inverse_frequency(passage_terms)
+    asked = terms(question)
+    context = max((coverage(asked, held, weights) for held in passage_terms), default=0.0)
+    own = np.array([coverage(asked, terms(sentence), weights) for sentence in sentences])
+    return Support(0.6 * cosines + 0.2 * own + 0.2 * context, context, len(set(asked)))
+
+
+def _chosen(
+    question: str,
+    sentences: Sequence[_Sentence],
+    vectors: NDArray[np.float32],
+    passages: Sequence[NumberedPassage],
+) -> list[_Sentence]:
+    count = len(sentences)
+    alone, headed = vectors[1 : count + 1], vectors[count + 1 :]
+    cosines = np.maximum(alone @ vectors[0], headed @ vectors[0])
+    found = support(
+        question,
+        [_with_heading(sentence) for sentence in sentences],
+        cosines,
+        [f"{passage.heading} {passage.text}" for passage in passages],
+    )
+    if not found.answers:
+        return []
+    scores, best = found.scores, float(found.scores.max())
+    left = {at for at in range(count) if scores[at] >= RELATIVE * best}
+    picked: list[int] = []
+    while left and len(picked) < MAX_SENTENCES:
+        relevance = {
+            at: scores[at] - DIVERSITY * _nearest(alone, at, picked)
+            for at in left
+        }  # fmt: skip
+        at = max(relevance, key=lambda at: (relevance[at], -at))
+        left.discard(at)
+        if _nearest(alone, at, picked) < SAME:
+            picked.append(at)
+    first_of = {sentences[at].passage.number: rank for rank, at in reversed([*enumerate(picked)])}
+    ordered = sorted(picked, key=lambda at: (first_of[sentences[at].passage.number], at))
+    return [sentences[at] for at in ordered]
+
+
+def _nearest(vectors: NDArray[np.float32], at: int, picked: Sequence[int]) -> float:
+    return max((float(vectors[at] @ vectors[it]) for it in picked), default=0.0)
+
+
+def _composed(chosen: Sequence[_Sentence]) -> TutorAnswer:
+    """Quoted sentences, grouped by the section they are from, each with its marker."""
+    parts: list[str] = []
+    quotations: list[Quotation] = []
+    group: list[str] = []
+    place = ""
+    for marker, sentence in enumerate(chosen, start=1):
+        here = _place(sentence.passage)
+        if here != place:
+            parts += [" ".join(group)] if group else []
+            parts.append(f"{here}:")
+            group, place = [], here
+        shown = _BRACKETED.sub(r"(\1)", " ".join(sentence.quote.split()))
+        group.append(f"“{shown}” [{marker}]")
+        quotations.append(
+            Quotation(marker=marker, passage=sentence.passage.number, quote=sentence.quote)
+        )
+    parts.append(" ".join(group))
+    return TutorAnswer(text="\n\n".join(parts), quotations=quotations)
+
+
+def _sentences(passage: NumberedPassage) -> list[_Sentence]:
+    """Prose sentences of a passage: no headings, tables, code, fragments or questions."""
+    found: list[_Sentence] = []
+    for start, end in _sentence_spans(passage.text):
+        lead = _LINES_BEFORE.match(passage.text, start, end)
+        begin = lead.end() if lead else start
+        quote = passage.text[begin:end]
+        if _MIN_WORDS <= len(quote.split()) <= _MAX_WORDS and not quote.endswith((":", "?")):
+            found.append(_Sentence(passage, begin, quote))
+    return found
+
+
+def _sentence_spans(text: str) -> Iterator[tuple[int, int]]:
+    for start, end in _prose_spans(text):
+        for a, b in sentence_spans(text[start:end]):
+            sentence = text[start + a : start + b]
+            if len(sentence.split()) <= _MAX_WORDS:
+                yield start + a, start + b
+                continue
+            # All in lower case, or a list in disguise: any full stop will do.
+            for part in _PART.finditer(sentence):
+                yield start + a + part.start(), start + a + part.end()
+
+
+def _prose_spans(text: str) -> list[tuple[int, int]]:
+    """Runs of lines without headings, tables and fenced code; a list item starts a run."""
+    spans: list[tuple[int, int]] = []
+    begin: int | None = None
+    fenced = False
+    position = 0
+    for line in text.splitlines(keepends=True):
+        fence = line.lstrip().startswith(("```", "~~~"))
+        if fence or fenced or _NOT_PROSE.match(line) or _LINES_BEFORE.match(line):
+            if begin is not None:
+                spans.append((begin, position))
+            begin = None
+        fenced ^= fence
+        if begin is None and not (fence or fenced or _NOT_PROSE.match(line)):
+            begin = position
+        position += len(line)
+    return [*spans, (begin, position)] if begin is not None else spans
+
+
+def _with_heading(sentence: _Sentence) -> str:
+    heading = sentence.passage.heading or sentence.passage.document_title
+    return f"{heading}: {sentence.quote}"
+
+
+def _place(passage: NumberedPassage) -> str:
+    page = f", page {passage.page}" if passage.page is not None else ""
+    heading = f", section “{passage.heading}”" if passage.heading else ""
+    return f"From “{passage.document_title}”{heading}{page}"
+
+
+def _in_context(request: TutorRequest) -> str:
+    """The question, after the student's question before it where it has hardly a topic itself."""
+    if len(set(terms(request.question))) > 2:
+        return request.question
+    for turn in reversed(request.history):
+        if turn.speaker is Speaker.STUDENT and len(set(terms(turn.text))) >= 2:
+            return f"{turn.text} {request.question}"
+    return request.question

@@ -1,0 +1,225 @@
+"""What members of the study team send each other: pydantic models in StructuredMessages.
+
+A task is a request which a language model reads as a prompt and code as a value. Each member
+answers with a StructuredMessage of its reply model.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from autogen_agentchat.messages import StructuredMessage
+from autogen_core.models import UserMessage
+from pydantic import BaseModel, ConfigDict, Field
+
+from agents.ports import Passage
+from agents.study.brief import Turn
+
+
+class Route(StrEnum):
+    """Where an answer comes from."""
+
+    DIRECT = "DIRECT"
+    DOCUMENTS = "DOCUMENTS"
+    WEB = "WEB"
+    BOTH = "BOTH"
+    CLARIFY = "CLARIFY"
+    REFUSE_GRADED_WORK = "REFUSE_GRADED_WORK"
+
+
+class Verdict(StrEnum):
+    """A critic's verdict on a draft."""
+
+    APPROVE = "APPROVE"
+    REVISE = "REVISE"
+    ABSTAIN = "ABSTAIN"
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Reply(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class OpenWork(_Request):
+    """Graded work a planner must recognise."""
+
+    id: str
+    title: str
+    prompt: str
+
+
+class PlanRequest(_Request):
+    """To the planner. `sources` are the routes besides DIRECT and CLARIFY that can be served."""
+
+    question: str
+    history: tuple[Turn, ...]
+    open_work: tuple[OpenWork, ...]
+    sources: tuple[Route, ...]
+    language: str
+    max_queries: int
+
+
+class StudyPlan(_Reply):
+    """From the planner. `queries` search the material; `clarification` is the question to ask
+    back on CLARIFY; `assignment_id` names the open work on REFUSE_GRADED_WORK."""
+
+    route: Route
+    queries: list[str] = Field(default_factory=list)
+    clarification: str = ""
+    assignment_id: str = ""
+    reason: str = ""
+
+
+class SearchRequest(_Request):
+    """What retrieval is asked; its step in the ledger keeps what a committed answer has read."""
+
+    queries: tuple[str, ...]
+    limit: int
+
+
+class RetrievedPassages(_Reply):
+    """Passages of all queries, best first."""
+
+    passages: tuple[Passage, ...]
+
+
+class NumberedPassage(_Request):
+    """A passage as the tutor sees it, numbered from 1."""
+
+    number: int
+    document_title: str
+    heading: str
+    page: int | None
+    text: str
+
+
+class TutorRequest(_Request):
+    """To the tutor. `problems` are what was wrong with its previous draft."""
+
+    question: str
+    history: tuple[Turn, ...]
+    passages: tuple[NumberedPassage, ...]
+    route: Route
+    language: str
+    problems: tuple[str, ...] = ()
+
+
+class Quotation(_Reply):
+    """What a marker [n] in the answer stands for: words copied from a numbered passage."""
+
+    marker: int
+    passage: int
+    quote: str
+
+
+class TutorAnswer(_Reply):
+    """From the tutor. `text` is first, so that it can be shown while the JSON arrives."""
+
+    text: str
+    quotations: list[Quotation] = Field(default_factory=list)
+    abstained: bool = False
+
+
+class CheckedClaim(_Request):
+    """A claim of a draft with the quotes found for it; `supported` is the code's finding."""
+
+    claim: str
+    quotes: tuple[str, ...]
+    supported: bool
+
+
+class CriticRequest(_Request):
+    """To the critic."""
+
+    question: str
+    answer: str
+    claims: tuple[CheckedClaim, ...]
+    language: str
+
+
+class CriticVerdict(_Reply):
+    """From the critic. `issues` tell the tutor what to change."""
+
+    verdict: Verdict
+    issues: list[Annotated[str, Field(max_length=2_000)]] = Field(default_factory=list)
+
+
+class PlanTask(StructuredMessage[PlanRequest]):
+    """A plan request as a message."""
+
+    def to_model_text(self) -> str:
+        """The prompt."""
+        request = self.content
+        work = [f"- {item.id}: {item.title}\n{item.prompt}" for item in request.open_work]
+        return _sections(
+            ("Routes that can be served", ", ".join(request.sources)),
+            ("At most this many queries", str(request.max_queries)),
+            ("Language of the student", request.language),
+            ("Open graded work", "\n\n".join(work)),
+            ("Conversation so far", _turns(request.history)),
+            ("Question", request.question),
+        )
+
+    def to_model_message(self) -> UserMessage:
+        """The prompt as a user message."""
+        return UserMessage(content=self.to_model_text(), source=self.source)
+
+
+class TutorTask(StructuredMessage[TutorRequest]):
+    """A tutor request as a message."""
+
+    def to_model_text(self) -> str:
+        """The prompt."""
+        request = self.content
+        passages = [
+            f"[passage {found.number}] {_place(found)}\n{found.text}" for found in request.passages
+        ]
+        return _sections(
+            ("Language to answer in", request.language),
+            ("Passages", "\n\n".join(passages)),
+            ("Conversation so far", _turns(request.history)),
+            ("Question", request.question),
+            ("Problems of your previous draft", "\n".join(f"- {it}" for it in request.problems)),
+        )
+
+    def to_model_message(self) -> UserMessage:
+        """The prompt as a user message."""
+        return UserMessage(content=self.to_model_text(), source=self.source)
+
+
+class CriticTask(StructuredMessage[CriticRequest]):
+    """A critic request as a message."""
+
+    def to_model_text(self) -> str:
+        """The prompt."""
+        request = self.content
+        claims = [
+            f"- {item.claim}\n  quotes: {' | '.join(item.quotes) or 'none'}\n"
+            f"  found in the material: {'yes' if item.supported else 'no'}"
+            for item in request.claims
+        ]
+        return _sections(
+            ("Language", request.language),
+            ("Question", request.question),
+            ("Answer", request.answer),
+            ("Claims", "\n".join(claims)),
+        )
+
+    def to_model_message(self) -> UserMessage:
+        """The prompt as a user message."""
+        return UserMessage(content=self.to_model_text(), source=self.source)
+
+
+def _sections(*sections: tuple[str, str]) -> str:
+    return "\n\n".join(f"## {title}\n{body}" for title, body in sections if body)
+
+
+def _turns(turns: tuple[Turn, ...]) -> str:
+    return "\n".join(f"{turn.speaker}: {turn.text}" for turn in turns)
+
+
+def _place(found: NumberedPassage) -> str:
+    page = f", page {found.page}" if found.page is not None else ""
+    return f"{found.document_title}{f', {found.heading}' if found.heading else ''}{page}"

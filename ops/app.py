@@ -1,0 +1,110 @@
+"""The ASGI application: the GraphQL endpoint, health, metrics and GraphiQL."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import text
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from observability.logs import report_unforeseen
+from observability.instrumentation import instrument
+from ops.edge.edge import GraphQLEdge
+from ops.edge.limits import EdgeLimits
+from ops.graphiql.page import graphiql_page, graphiql_routes
+from ops.health import health_routes
+from ops.request_contexts import RequestContexts
+from ops.settings import Settings
+from ops.wiring import Resources
+from persistence.migrations import current, head
+from resolvers.mutations import refusal_of
+from resolvers.refusals import Refusal
+from schema.root import build_schema
+
+
+def _understood(error: BaseException) -> Refusal | None:
+    if not isinstance(error, Exception):
+        return None
+    known = refusal_of(error)
+    return known if isinstance(known, Refusal) else None
+
+
+def edge_limits(settings: Settings) -> EdgeLimits:
+    """The edge's numbers as they are configured."""
+    return EdgeLimits(
+        body_bytes=settings.body_bytes,
+        file_bytes=settings.upload_bytes,
+        tokens=settings.document_tokens,
+        depth=settings.document_depth,
+        aliases=settings.document_aliases,
+        root_fields=settings.document_root_fields,
+        directives=settings.document_directives,
+        variables=settings.document_variables,
+        cost=settings.operation_cost,
+        errors=settings.returned_errors,
+        operation_seconds=settings.operation_seconds,
+        ws_init_seconds=settings.ws_init_seconds,
+        ws_operations=settings.ws_subscriptions,
+        ws_message_bytes=settings.ws_message_bytes,
+        ws_messages_per_second=settings.ws_messages_per_second,
+        ws_connections_per_user=settings.ws_connections,
+    )
+
+
+def build_edge(resources: Resources) -> GraphQLEdge:
+    """The GraphQL endpoint over these resources."""
+    schema = build_schema()
+    return GraphQLEdge(
+        schema._schema,  # noqa: SLF001 - strawberry offers graphql-core's schema under no other name
+        RequestContexts(resources),
+        edge_limits(resources.settings),
+        report_unforeseen,
+        page=graphiql_page if resources.settings.graphiql else None,
+        understood=_understood,
+        executor_class=schema.execution_context_class,
+    )
+
+
+def build_app(resources: Resources, edge: GraphQLEdge) -> Starlette:
+    """The whole application. The caller drains `edge` before the server closes connections."""
+
+    async def database_answers() -> None:
+        async with resources.database.read() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def migrations_are_at_head() -> None:
+        async with resources.database.read() as connection:
+            found = await current(connection)
+        if found != head():
+            raise RuntimeError(f"database is at {found}, this version needs {head()}: migrate")
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await edge.shutdown()
+
+    origins = list(resources.settings.cors_origins)
+    app = Starlette(
+        routes=[
+            *edge.routes(),
+            *health_routes(
+                {
+                    "database": database_answers,
+                    "migrations": migrations_are_at_head,
+                }
+            ),
+            *(graphiql_routes() if resources.settings.graphiql else []),
+        ],
+        middleware=[
+            Middleware(
+                CORSMiddleware,
+                allow_origins=origins,
+                allow_methods=["POST", "GET"],
+                allow_headers=["authorization", "content-type", "graphql-require-preflight"],
+            )
+        ],
+        lifespan=lifespan,
+    )
+    instrument(app, resources.metrics)
+    return app

@@ -1,0 +1,54 @@
+"""The first admin of an organization: made on the server's command line, never over the API."""
+
+from uuid import UUID
+
+from persistence import users
+from persistence.database import Database, add
+from persistence.roles import Role
+from persistence.tables.identity import OrganizationRow, RoleGrantRow, UserRow
+from resolvers import checks
+
+
+async def create_admin(
+    database: Database, *, organization: str, slug: str, email: str, name: str
+) -> UserRow:
+    """Makes the organization, the person and the ADMIN grant, as far as they are missing.
+
+    Raises `Refusal` when a value is not acceptable.
+    """
+    email = checks.email(email)
+    async with database.transaction() as connection:
+        tenant = await users.organization_by_slug(connection, slug)
+        if tenant is None:
+            tenant = OrganizationRow(
+                name=checks.line(organization, "organization"),
+                slug=checks.line(slug, "slug", most=60),
+            )
+            await add(connection, tenant)
+        known = await users.users_by_email(connection, tenant.id, [email])
+        if known:
+            person = known[0]
+        else:
+            person = UserRow(organization_id=tenant.id, email=email, name=checks.line(name, "name"))
+            await add(connection, person)
+        if await users.active_grant(connection, person.id, Role.ADMIN, None) is None:
+            await add(
+                connection,
+                RoleGrantRow(
+                    organization_id=tenant.id,
+                    user_id=person.id,
+                    role=Role.ADMIN,
+                    reason="Made on the command line of the server",
+                ),
+            )
+        return person
+
+
+async def find_user(database: Database, *, slug: str, email: str) -> tuple[UUID, UUID] | None:
+    """The ids of a person and their organization."""
+    async with database.read() as connection:
+        tenant = await users.organization_by_slug(connection, slug)
+        if tenant is None:
+            return None
+        known = await users.users_by_email(connection, tenant.id, [email.strip().lower()])
+    return (known[0].id, tenant.id) if known else None

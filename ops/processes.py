@@ -1,0 +1,76 @@
+"""The api and the worker as parts of a process: started, and ended without losing anything."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+
+import uvicorn
+
+from ops.app import build_app, build_edge
+from ops.edge.server import DrainingServer
+from ops.wiring import Resources
+from ops.worker import run_worker
+
+
+class CannotListen(OSError):
+    """The port is taken, or the address is not this machine's."""
+
+
+@contextlib.asynccontextmanager
+async def serving(resources: Resources) -> AsyncIterator[str]:
+    """The api on its port; yields its address. Raises `CannotListen`."""
+    edge = build_edge(resources)
+    settings = resources.settings
+    config = uvicorn.Config(
+        build_app(resources, edge),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        ws="websockets-sansio",
+        ws_max_size=settings.ws_message_bytes,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=int(settings.drain_seconds),
+    )
+    server = DrainingServer(config, edge.shutdown)
+    listening = asyncio.create_task(_serve(server))
+    try:
+        while not server.started:
+            if listening.done():
+                await listening
+                raise CannotListen(
+                    f"Cannot listen on {settings.host}:{settings.port}. Is the port taken? "
+                    "Choose another with --port."
+                )
+            await asyncio.sleep(0.02)
+        (address, *_) = server.servers[0].sockets
+        yield f"http://{settings.host}:{address.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await listening
+
+
+async def _serve(server: DrainingServer) -> None:
+    with contextlib.suppress(SystemExit):  # uvicorn's answer to a port that is taken
+        await server._serve()  # noqa: SLF001 - `serve` would take the signals from this process
+
+
+@contextlib.asynccontextmanager
+async def working(resources: Resources) -> AsyncIterator[None]:
+    """A worker; at the end its running jobs are let finish."""
+    stop = asyncio.Event()
+    work = asyncio.create_task(run_worker(resources, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await work
+
+
+async def until_signalled() -> None:
+    """Returns at SIGINT or SIGTERM."""
+    asked = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    await asked.wait()

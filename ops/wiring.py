@@ -1,0 +1,130 @@
+"""Everything a process holds, opened in order and closed in reverse."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+
+from agents.grading.statistical.members import OfflineMembers
+from agents.grading.team import GradingTeam
+from agents.models.embedding import MiniLM
+from agents.ports import PassageSearch
+from agents.study.members import OfflineStudyMembers
+from agents.study.team import StudyTeam
+from observability.metrics import Metrics
+from ops.auth import AccessTokens, SigningKeys
+from ops.embedded_postgres import embedded_postgres
+from ops.settings import Settings
+from persistence.bus import Bus, open_postgres_bus
+from persistence.database import Database, open_database
+from persistence.followers import StreamFollowers, open_followers
+from persistence.migrations import migrate
+from resolvers.work import WorkResources
+
+EMBEDDED_DATABASE = "assay"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the api and the worker of one process share."""
+
+    settings: Settings
+    database: Database
+    bus: Bus
+    followers: StreamFollowers
+    embedder: MiniLM
+    tokens: AccessTokens
+    metrics: Metrics
+
+    def issue_token(self, user_id: UUID, organization_id: UUID, seconds: int) -> str:
+        """An access token made on the command line, of up to 12 hours."""
+        return self.tokens.issue_token(
+            user_id, organization_id, timedelta(seconds=seconds), long_lived=True
+        )
+
+    def work(self) -> WorkResources:
+        """What the worker's handlers are given."""
+
+        members = OfflineMembers(self.embedder)  # shared: what it fits to anchor papers is kept
+
+        def grading_team(search: PassageSearch) -> GradingTeam:
+            return GradingTeam(members, search)
+
+        def study_team(search: PassageSearch) -> StudyTeam:
+            return StudyTeam(OfflineStudyMembers(self.embedder), search, self.embedder)
+
+        return WorkResources(
+            database=self.database,
+            bus=self.bus,
+            embedder=self.embedder,
+            embedding_model=self.embedder.name,
+            grading_team=grading_team,
+            study_team=study_team,
+            lease_seconds=self.settings.lease_seconds,
+            grading_concurrency=self.settings.worker_concurrency,
+        )
+
+
+@asynccontextmanager
+async def database_address(settings: Settings) -> AsyncIterator[str]:
+    """The configured database's address, or that of the embedded one, started and migrated."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    async with embedded_postgres(settings.data_dir) as server:
+        await _create_database(server.dsn("postgres"))
+        dsn = server.dsn(EMBEDDED_DATABASE)
+        await migrate(dsn)
+        yield dsn
+
+
+async def _create_database(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(f"CREATE DATABASE {EMBEDDED_DATABASE}")
+    except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+        pass  # it was there, or another process made it at the same moment
+    finally:
+        await connection.close()
+
+
+def direct_address(settings: Settings, dsn: str) -> str:
+    """The address that bypasses a pooler: for LISTEN, jobs and migrations."""
+    direct = settings.database_direct_url
+    return dsn if direct is None else direct.get_secret_value()
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Opens the database, the bus and the rest; closes them at the end."""
+    async with AsyncExitStack() as stack:
+        dsn = await stack.enter_async_context(database_address(settings))
+        database = await stack.enter_async_context(
+            open_database(
+                dsn,
+                direct_dsn=direct_address(settings, dsn),
+                pool_size=settings.pool_size,
+                statement_timeout_ms=settings.statement_timeout_ms,
+            )
+        )
+        bus = await stack.enter_async_context(open_postgres_bus(database))
+        followers = await stack.enter_async_context(open_followers(database, bus))
+        embedder = MiniLM()
+        stack.callback(embedder.close)
+        yield Resources(
+            settings=settings,
+            database=database,
+            bus=bus,
+            followers=followers,
+            embedder=embedder,
+            tokens=AccessTokens(
+                SigningKeys.load_or_create(settings.signing_key_path),
+                settings.token_issuer,
+                settings.token_audience,
+                ttl=timedelta(seconds=settings.token_ttl_seconds),
+            ),
+            metrics=Metrics(),
+        )

@@ -1,0 +1,405 @@
+"""Course material: documents, their text, their chunks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, delete, func, insert, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert as insert_or
+
+from persistence.database import Conflict, Connection, change, fetch, fetch_one
+from persistence.keyset import Page, page, pages_by_parent
+from persistence.lifecycle.documents import DOCUMENT, DocumentEvent, DocumentState
+from persistence.tables.documents import (
+    ChunkRow,
+    DocumentRow,
+    DocumentVersionRow,
+    chunks,
+    document_versions,
+    documents,
+)
+from persistence.visibility import Viewer
+
+SEARCHABLE = (DocumentState.READY,)
+"""States in which members of the course read a document and search finds it."""
+
+WORKING = (DocumentState.EXTRACTING, DocumentState.CHUNKING, DocumentState.EMBEDDING)
+
+_CHUNK = [c for c in chunks.c if c.name not in {"tsv", "embedding"}]
+
+
+class IngestLost(Exception):
+    """Another worker has taken the document over, or it was deleted: nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewChunk:
+    """A chunk to be indexed; `embedding` is a unit vector of 384 floats."""
+
+    id: UUID
+    ordinal: int
+    page: int | None
+    start: int
+    end: int
+    heading_path: Sequence[str]
+    text: str
+    embedding: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How long an indexed document is; `pages` is None where its format has none."""
+
+    chunks: int
+    pages: int | None
+
+
+def _sees(viewer: Viewer) -> ColumnElement[bool]:
+    """Searchable ones for members of the course, all that stand for those who design it."""
+    return (documents.c.organization_id == viewer.organization_id) & or_(
+        documents.c.course_id.in_(viewer.designs),
+        documents.c.course_id.in_(viewer.member_of) & documents.c.state.in_(SEARCHABLE),
+    )
+
+
+async def documents_by_id(
+    connection: Connection, viewer: Viewer, ids: Sequence[UUID]
+) -> Sequence[DocumentRow]:
+    """Those of `ids` the viewer sees."""
+    return await fetch(
+        connection,
+        select(documents).where(documents.c.id.in_(ids), _sees(viewer)),
+        DocumentRow,
+    )
+
+
+async def pages_of_documents(
+    connection: Connection,
+    viewer: Viewer,
+    course_ids: Sequence[UUID],
+    first: int,
+    after: str | None,
+) -> list[Page[DocumentRow]]:
+    """The documents of each course the viewer sees, oldest first, without deleted ones."""
+    return await pages_by_parent(
+        connection,
+        select(documents).where(_sees(viewer), documents.c.state != DocumentState.DELETED),
+        shape=DocumentRow,
+        parent=documents.c.course_id,
+        parents=course_ids,
+        key=[documents.c.id],
+        first=first,
+        after=after,
+    )
+
+
+async def chunks_by_id(
+    connection: Connection, viewer: Viewer, ids: Sequence[UUID]
+) -> Sequence[ChunkRow]:
+    """Those of `ids` whose document the viewer sees. Rows come without vectors."""
+    return await fetch(
+        connection,
+        select(*_CHUNK)
+        .join(documents, documents.c.id == chunks.c.document_id)
+        .where(chunks.c.id.in_(ids), _sees(viewer)),
+        ChunkRow,
+    )
+
+
+async def pages_of_chunks(
+    connection: Connection, document_ids: Sequence[UUID], first: int, after: str | None
+) -> list[Page[ChunkRow]]:
+    """The chunks of each document in reading order, without vectors."""
+    statement = select(*_CHUNK).join(
+        document_versions, document_versions.c.id == chunks.c.document_version_id
+    )
+    parent = document_versions.c.document_id
+    key = [chunks.c.ordinal, chunks.c.id]
+    if len(document_ids) == 1:  # the usual case: it stops at the page's end
+        return [
+            await page(
+                connection,
+                statement.where(parent == document_ids[0]),
+                shape=ChunkRow,
+                key=key,
+                first=first,
+                after=after,
+            )
+        ]
+    return await pages_by_parent(
+        connection,
+        statement,
+        shape=ChunkRow,
+        parent=parent,
+        parents=document_ids,
+        key=key,
+        first=first,
+        after=after,
+    )
+
+
+async def extents(connection: Connection, document_ids: Sequence[UUID]) -> dict[UUID, Extent]:
+    """The extent of each document that has chunks."""
+    rows = await connection.execute(
+        select(
+            document_versions.c.document_id,
+            func.count().label("chunks"),
+            func.max(chunks.c.page).label("pages"),
+        )
+        .join(chunks, chunks.c.document_version_id == document_versions.c.id)
+        .where(document_versions.c.document_id.in_(document_ids))
+        .group_by(document_versions.c.document_id)
+    )
+    return {row.document_id: Extent(row.chunks, row.pages) for row in rows}
+
+
+async def add_document(
+    connection: Connection, document: DocumentRow, original: bytes
+) -> DocumentRow | None:
+    """Stores a document with its bytes; None when it is new, else the one with this content.
+
+    Raises `Conflict` when the other one has just failed or been deleted.
+    """
+    values = {
+        c.name: getattr(document, c.name)
+        for c in documents.c
+        if c.name not in {"created_at", "updated_at"}
+    }
+    stored = await connection.execute(
+        insert_or(documents)
+        .values(values)
+        .on_conflict_do_nothing(
+            index_elements=["course_id", "sha256"],
+            index_where=text("state NOT IN ('FAILED', 'NO_TEXT', 'DELETED')"),
+        )
+    )
+    if stored.rowcount == 0:
+        same = await document_with_content(connection, document.course_id, document.sha256)
+        if same is None:
+            raise Conflict
+        return same
+    version = DocumentVersionRow(
+        organization_id=document.organization_id, document_id=document.id, original=original
+    )
+    await connection.execute(
+        insert(document_versions).values(
+            id=version.id,
+            organization_id=version.organization_id,
+            document_id=version.document_id,
+            number=version.number,
+            original=original,
+        )
+    )
+    return None
+
+
+async def document_with_content(
+    connection: Connection, course_id: UUID, sha256: str
+) -> DocumentRow | None:
+    """The live document of a course with this content."""
+    return await fetch_one(
+        connection,
+        select(documents).where(
+            documents.c.course_id == course_id,
+            documents.c.sha256 == sha256,
+            documents.c.state.not_in(
+                (DocumentState.FAILED, DocumentState.NO_TEXT, DocumentState.DELETED)
+            ),
+        ),
+        DocumentRow,
+    )
+
+
+async def delete_document(connection: Connection, document: DocumentRow) -> None:
+    """Removes bytes, text and vectors, and with them the quotations of answers.
+
+    Raises `InvalidTransition` while it is being ingested, `Conflict` when that changed meanwhile.
+    """
+    state = DOCUMENT.advance(document.state, DocumentEvent.DELETE)
+    await change(
+        connection,
+        update(documents)
+        .where(documents.c.id == document.id, documents.c.state == document.state)
+        .values(state=state, fence=documents.c.fence + 1, failure=None),
+    )
+    await connection.execute(
+        delete(document_versions).where(document_versions.c.document_id == document.id)
+    )
+
+
+async def begin_ingest(connection: Connection, document_id: UUID) -> DocumentRow | None:
+    """Takes an UPLOADED document under a new fence; None when there is none to take.
+
+    What an earlier try has indexed is removed.
+    """
+    row = await fetch_one(
+        connection,
+        update(documents)
+        .where(documents.c.id == document_id, documents.c.state == DocumentState.UPLOADED)
+        .values(
+            state=DOCUMENT.advance(DocumentState.UPLOADED, DocumentEvent.EXTRACT),
+            fence=documents.c.fence + 1,
+        )
+        .returning(*documents.c),
+        DocumentRow,
+    )
+    if row is not None:
+        await connection.execute(
+            delete(chunks).where(
+                chunks.c.document_version_id.in_(
+                    select(document_versions.c.id).where(
+                        document_versions.c.document_id == document_id
+                    )
+                )
+            )
+        )
+    return row
+
+
+async def original_of(connection: Connection, document_id: UUID) -> tuple[UUID, bytes]:
+    """The id of the newest version, and its bytes. Raises `IngestLost` when it is gone."""
+    row = (
+        await connection.execute(
+            select(document_versions.c.id, document_versions.c.original)
+            .where(document_versions.c.document_id == document_id)
+            .order_by(document_versions.c.number.desc())
+            .limit(1)
+        )
+    ).first()
+    if row is None:
+        raise IngestLost
+    return row.id, row.original
+
+
+async def move(
+    connection: Connection,
+    document: DocumentRow,
+    state: DocumentState,
+    event: DocumentEvent,
+    *,
+    failure: Mapping[str, str] | None = None,
+) -> DocumentState:
+    """The next state, written under the document's fence. Raises `IngestLost`."""
+    reached = DOCUMENT.advance(state, event)
+    await _fenced(connection, document, state, {"state": reached, "failure": failure})
+    return reached
+
+
+async def save_text(
+    connection: Connection, version_id: UUID, canonical: str, document: DocumentRow, media: str
+) -> None:
+    """Keeps the canonical text and the media type it was read as."""
+    await connection.execute(
+        update(document_versions).where(document_versions.c.id == version_id).values(text=canonical)
+    )
+    await connection.execute(
+        update(documents).where(documents.c.id == document.id).values(media_type=media)
+    )
+
+
+async def add_chunks(
+    connection: Connection,
+    document: DocumentRow,
+    version_id: UUID,
+    embedding_model: str,
+    batch: Sequence[NewChunk],
+) -> None:
+    """Indexes a batch under the document's fence. Raises `IngestLost`.
+
+    Also says that the ingest is alive: it sets the document's `updated_at`.
+    """
+    await _fenced(connection, document, DocumentState.EMBEDDING, {"state": DocumentState.EMBEDDING})
+    await connection.execute(
+        insert(chunks),
+        [
+            {
+                "id": new.id,
+                "organization_id": document.organization_id,
+                "course_id": document.course_id,
+                "document_id": document.id,
+                "document_version_id": version_id,
+                "ordinal": new.ordinal,
+                "page": new.page,
+                "start": new.start,
+                "end": new.end,
+                "heading_path": list(new.heading_path),
+                "text": new.text,
+                "embedding": new.embedding,
+                "embedding_model": embedding_model,
+            }
+            for new in batch
+        ],
+    )
+
+
+async def _fenced(
+    connection: Connection, document: DocumentRow, state: DocumentState, values: Mapping[str, Any]
+) -> None:
+    done = await connection.execute(
+        update(documents)
+        .where(
+            documents.c.id == document.id,
+            documents.c.fence == document.fence,
+            documents.c.state == state,
+        )
+        .values(**values)
+    )
+    if done.rowcount == 0:
+        raise IngestLost
+
+
+async def take_over(
+    connection: Connection, stuck_after: timedelta, most_tries: int, limit: int
+) -> Sequence[DocumentRow]:
+    """Documents whose ingest has stood still: back to UPLOADED, or FAILED after `most_tries`."""
+    stuck = (
+        select(documents.c.id)
+        .where(documents.c.state.in_(WORKING), documents.c.updated_at < func.now() - stuck_after)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows: list[DocumentRow] = []
+    for condition, values in (
+        (documents.c.fence < most_tries, {"state": DocumentState.UPLOADED}),
+        (
+            documents.c.fence >= most_tries,
+            {"state": DocumentState.FAILED, "failure": UNREADABLE, "fence": documents.c.fence + 1},
+        ),
+    ):
+        taken: Sequence[Row[Any]] = (
+            await connection.execute(
+                update(documents)
+                .where(documents.c.id.in_(stuck), condition)
+                .values(values)
+                .returning(*documents.c)
+            )
+        ).all()
+        rows += cast(Sequence[DocumentRow], taken)
+    return rows
+
+
+UNREADABLE = {
+    "code": "INTERNAL",
+    "message": "The document could not be processed.",
+    "advice": "Upload it again; if it fails again, tell the people who run this server.",
+}
+"""The failure of a document whose ingest broke down again and again."""
+
+
+async def waiting(
+    connection: Connection, waiting_for: timedelta, limit: int
+) -> Sequence[DocumentRow]:
+    """UPLOADED documents which nobody has taken for so long, the oldest first."""
+    return await fetch(
+        connection,
+        select(documents)
+        .where(
+            documents.c.state == DocumentState.UPLOADED,
+            documents.c.updated_at < func.now() - waiting_for,
+        )
+        .order_by(documents.c.updated_at)
+        .limit(limit),
+        DocumentRow,
+    )

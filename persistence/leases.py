@@ -1,0 +1,187 @@
+"""Fenced leases on work: who may write to a task or message, until when, by the server's clock.
+
+Every acquisition and takeover raises the row's fence. A worker writes with the fence it got, so
+one that stalled past its lease is refused, whatever it believes. The tables leased have the
+columns `id, organization_id, state, lease_owner, lease_until, fence`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Table, and_, func, or_, select, update
+
+from persistence.database import Conflict, Connection, fetch
+
+
+class LeaseLost(Exception):
+    """Somebody else holds or ended the lease meanwhile: nothing was written."""
+
+
+@dataclass(frozen=True)
+class Lapsed:
+    """Work in a working state that nobody holds any more."""
+
+    id: UUID
+    organization_id: UUID
+    state: str
+    fence: int
+
+
+def _until(seconds: float) -> ColumnElement[Any]:
+    # clock_timestamp: now() is the transaction's beginning, and the row's lock may be waited for
+    return func.clock_timestamp() + timedelta(seconds=seconds)
+
+
+def _free(table: Table) -> ColumnElement[bool]:
+    return or_(table.c.lease_until.is_(None), table.c.lease_until < func.clock_timestamp())
+
+
+async def acquire(
+    connection: Connection,
+    table: Table,
+    row_id: UUID,
+    owner: UUID,
+    seconds: float,
+    *,
+    from_states: Sequence[str],
+    to_state: str,
+) -> int | None:
+    """Moves the row to `to_state` under a lease; its fence, or None when it is not to be had."""
+    taken = await connection.execute(
+        update(table)
+        .where(table.c.id == row_id, table.c.state.in_(from_states), _free(table))
+        .values(
+            state=to_state,
+            lease_owner=owner,
+            lease_until=_until(seconds),
+            fence=table.c.fence + 1,
+        )
+        .returning(table.c.fence)
+    )
+    fence: int | None = taken.scalar_one_or_none()
+    return fence
+
+
+async def renew(
+    connection: Connection, table: Table, row_id: UUID, fence: int, seconds: float
+) -> bool:
+    """Extends the lease, also one that has run out but was not taken; False when it is lost."""
+    renewed = await connection.execute(
+        update(table)
+        .where(table.c.id == row_id, table.c.fence == fence, table.c.lease_owner.is_not(None))
+        .values(lease_until=_until(seconds))
+    )
+    return bool(renewed.rowcount)
+
+
+async def fenced_update(
+    connection: Connection,
+    table: Table,
+    row_id: UUID,
+    fence: int,
+    expected_states: Sequence[str],
+    values: Mapping[str, Any],
+) -> None:
+    """Writes `values` as the holder of the lease.
+
+    Raises `LeaseLost` when the fence has moved on or the lease was released, and `Conflict` when
+    the lease still stands but the row is in another state (a person cancelled it).
+    """
+    held = and_(table.c.id == row_id, table.c.fence == fence, table.c.lease_owner.is_not(None))
+    written = await connection.execute(
+        update(table).where(held, table.c.state.in_(expected_states)).values(dict(values))
+    )
+    if written.rowcount:
+        return
+    still_held = (await connection.execute(select(table.c.id).where(held))).scalar_one_or_none()
+    raise Conflict if still_held else LeaseLost
+
+
+async def release(
+    connection: Connection,
+    table: Table,
+    row_id: UUID,
+    fence: int,
+    *,
+    values: Mapping[str, Any] | None = None,
+) -> None:
+    """Ends the lease, together with a last write (`values`) of its holder. Raises `LeaseLost`."""
+    released = await connection.execute(
+        update(table)
+        .where(table.c.id == row_id, table.c.fence == fence, table.c.lease_owner.is_not(None))
+        .values({**(values or {}), "lease_owner": None, "lease_until": None})
+    )
+    if not released.rowcount:
+        raise LeaseLost
+
+
+async def expired(
+    connection: Connection, table: Table, working_states: Sequence[str], limit: int
+) -> Sequence[Lapsed]:
+    """Work nobody holds, longest first, locked for this transaction; another sweeper skips it."""
+    return await fetch(
+        connection,
+        select(table.c.id, table.c.organization_id, table.c.state, table.c.fence)
+        .where(table.c.state.in_(working_states), _free(table))
+        .order_by(table.c.lease_until.nulls_first())
+        .limit(limit)
+        .with_for_update(skip_locked=True),
+        Lapsed,
+    )
+
+
+async def take_over(
+    connection: Connection,
+    table: Table,
+    row_id: UUID,
+    fence: int,
+    *,
+    from_states: Sequence[str],
+    to_state: str,
+) -> bool:
+    """Ends a lease that ran out and puts the row back to `to_state`; False when it moved on.
+
+    The fence rises, so the former holder's next write is refused.
+    """
+    return await _end(
+        connection,
+        table,
+        row_id,
+        to_state,
+        table.c.fence == fence,
+        _free(table),
+        table.c.state.in_(from_states),
+    )
+
+
+async def revoke(
+    connection: Connection,
+    table: Table,
+    row_id: UUID,
+    *,
+    from_states: Sequence[str],
+    to_state: str,
+) -> bool:
+    """Ends whatever lease there is, living or not, and moves the row (a person cancels it).
+
+    False when the row is in none of `from_states`.
+    """
+    return await _end(connection, table, row_id, to_state, table.c.state.in_(from_states))
+
+
+async def _end(
+    connection: Connection,
+    table: Table,
+    row_id: UUID,
+    to_state: str,
+    *conditions: ColumnElement[bool],
+) -> bool:
+    ended = await connection.execute(
+        update(table)
+        .where(table.c.id == row_id, *conditions)
+        .values(state=to_state, lease_owner=None, lease_until=None, fence=table.c.fence + 1)
+    )
+    return bool(ended.rowcount)

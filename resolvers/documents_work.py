@@ -1,0 +1,178 @@
+"""The worker's side of documents: extract, chunk, embed, index."""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Protocol, TypeVar, runtime_checkable
+from uuid import UUID
+
+from agents.documents.chunking import TextChunk, chunk
+from agents.documents.extraction import ExtractionCode, ExtractionFailure, extract
+from persistence import documents, streams
+from persistence.documents import UNREADABLE, IngestLost, NewChunk
+from persistence.identifiers import uuid7
+from persistence.lifecycle.documents import DocumentEvent, DocumentState
+from persistence.tables.documents import DocumentRow
+from resolvers.documents import announce_state, enqueue_ingest
+from resolvers.work import WorkResources
+
+logger = logging.getLogger(__name__)
+
+BATCH_CHUNKS = 32
+"""Chunks embedded and indexed at a time; each batch says that the ingest is alive."""
+
+MOST_TRIES = 3
+STUCK_AFTER = timedelta(minutes=5)
+WAITING_FOR = timedelta(seconds=10)
+_SWEPT = 100
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class TokenCounter(Protocol):
+    """An embedder that counts in its own tokens, which chunks are measured in."""
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of the whole text, the embedder's own marks included."""
+
+
+async def ingest_document(resources: WorkResources, document_id: UUID) -> None:
+    """Makes an UPLOADED document searchable; does nothing when it is not (any more) UPLOADED.
+
+    A file without usable text ends as FAILED or NO_TEXT with a reason. What goes wrong otherwise
+    is tried again, three times in all.
+    """
+    async with resources.database.transaction() as connection:
+        document = await documents.begin_ingest(connection, document_id)
+        if document is None:
+            return
+        await announce_state(connection, document, DocumentState.EXTRACTING)
+    await streams.announce(resources.bus)
+    ingest = _Ingest(resources, document)
+    try:
+        await ingest.run()
+    except IngestLost:
+        logger.info("document %s: taken over or deleted meanwhile", document_id)
+    except ExtractionFailure as failure:
+        await ingest.fail(failure)
+    except Exception as error:
+        logger.exception("document %s: %s", document_id, type(error).__name__)
+        await ingest.retry()
+
+
+class _Ingest:
+    """One try at one document, under the fence it began with."""
+
+    def __init__(self, resources: WorkResources, document: DocumentRow) -> None:
+        self._resources, self._document = resources, document
+        self._state = DocumentState.EXTRACTING
+
+    async def run(self) -> None:
+        """Raises `IngestLost` and `ExtractionFailure`."""
+        database = self._resources.database
+        async with database.read() as connection:
+            version_id, original = await documents.original_of(connection, self._document.id)
+        extracted = await asyncio.to_thread(extract, original, media_type=self._document.media_type)
+        del original
+        async with database.transaction() as connection:
+            self._state = await documents.move(
+                connection, self._document, self._state, DocumentEvent.CHUNK
+            )
+            await documents.save_text(connection, version_id, extracted.text)
+            await announce_state(connection, self._document, self._state)
+        await streams.announce(self._resources.bus)
+        chunks = await asyncio.to_thread(chunk, extracted, count_tokens=self._counter())
+        await self._move(DocumentEvent.EMBED)
+        for batch in _batches(chunks, BATCH_CHUNKS):
+            await self._index(version_id, batch)
+        await self._move(DocumentEvent.INDEXED)
+
+    async def fail(self, failure: ExtractionFailure) -> None:
+        """Ends the ingest with the reason the file gave."""
+        empty = failure.code is ExtractionCode.EMPTY
+        await self._end(
+            DocumentEvent.FIND_NO_TEXT if empty else DocumentEvent.FAIL,
+            {"code": failure.code, "message": failure.message, "advice": failure.advice},
+        )
+
+    async def retry(self) -> None:
+        """Has it tried again, or ends it when that was the last try."""
+        if self._document.fence >= MOST_TRIES:
+            await self._end(DocumentEvent.FAIL, UNREADABLE)
+        else:
+            await self._end(DocumentEvent.TAKEOVER, None)
+
+    async def _end(self, event: DocumentEvent, failure: dict[str, str] | None) -> None:
+        try:
+            async with self._resources.database.transaction() as connection:
+                self._state = await documents.move(
+                    connection, self._document, self._state, event, failure=failure
+                )
+                await announce_state(connection, self._document, self._state)
+                if event is DocumentEvent.TAKEOVER:
+                    await enqueue_ingest(connection, self._document)
+        except IngestLost:
+            return
+        await streams.announce(self._resources.bus)
+
+    async def _move(self, event: DocumentEvent) -> None:
+        async with self._resources.database.transaction() as connection:
+            self._state = await documents.move(connection, self._document, self._state, event)
+            await announce_state(connection, self._document, self._state)
+        await streams.announce(self._resources.bus)
+
+    async def _index(self, version_id: UUID, batch: Sequence[TextChunk]) -> None:
+        vectors = await self._resources.embedder.embed([c.text for c in batch])
+        new = [
+            NewChunk(
+                id=uuid7(),
+                ordinal=c.ordinal,
+                page=c.page,
+                start=c.start,
+                end=c.end,
+                heading_path=c.heading_path,
+                text=c.text,
+                embedding=vector,
+            )
+            for c, vector in zip(batch, vectors, strict=True)
+        ]
+        async with self._resources.database.transaction() as connection:
+            await documents.add_chunks(
+                connection, self._document, version_id, self._resources.embedding_model, new
+            )
+
+    def _counter(self) -> "_Count":
+        embedder = self._resources.embedder
+        if not isinstance(embedder, TokenCounter):
+            raise TypeError(f"{type(embedder).__name__} cannot count tokens")
+        return embedder.count_tokens
+
+
+class _Count(Protocol):
+    def __call__(self, text: str) -> int: ...
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+async def sweep_documents(
+    resources: WorkResources,
+    *,
+    stuck_after: timedelta = STUCK_AFTER,
+    waiting_for: timedelta = WAITING_FOR,
+) -> None:
+    """Heals what dead workers left: an ingest that stands still, a document nobody was told of."""
+    async with resources.database.transaction() as connection:
+        taken = await documents.take_over(connection, stuck_after, MOST_TRIES, _SWEPT)
+        for document in taken:
+            await announce_state(connection, document, DocumentState(document.state))
+            if document.state == DocumentState.UPLOADED:
+                await enqueue_ingest(connection, document)
+        for document in await documents.waiting(connection, waiting_for, _SWEPT):
+            await enqueue_ingest(connection, document)
+    if taken:
+        await streams.announce(resources.bus)

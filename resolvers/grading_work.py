@@ -1,0 +1,133 @@
+"""The grading worker: one task, from its lease to its result."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Final
+from uuid import UUID
+
+from autogen_core import CancellationToken
+
+from agents.ports import AgentCancelled, AgentFailure
+from persistence import grading_work, streams
+from persistence.database import Conflict
+from persistence.direct import DATABASE_ERRORS
+from persistence.grading import FailureCode
+from persistence.leases import LeaseLost
+from persistence.lifecycle.grading import TaskEvent
+from resolvers.grading_brief import tasks_of
+from resolvers.grading_feed import feed, sweep
+from resolvers.grading_lease import HeldTask, TaskLedger, TaskStages, backoff, hold
+from resolvers.grading_results import save
+from resolvers.grading_runs import FEED_TOPIC, settle
+from resolvers.retrieval import CourseSearch
+from resolvers.work import WorkResources
+
+__all__ = ["FEED_TOPIC", "MOST_TRIES", "feed", "grade_task", "sweep"]
+
+logger = logging.getLogger(__name__)
+
+MOST_TRIES: Final = 3
+"""After so many tries that failed, a task has failed."""
+
+
+async def grade_task(resources: WorkResources, task_id: UUID) -> None:
+    """Grades one attempt, if the task waits and its run runs; else does nothing.
+
+    Harmless to deliver more than once and to several workers: a fenced lease lets one write.
+    What a committed call returned is not asked for again. Raises database errors, after which
+    the lease runs out and `sweep` puts the task back.
+    """
+    held = await hold(resources, task_id)
+    if held is None:
+        await _settle_run_of(resources, task_id)
+        return
+    token = CancellationToken()
+    keeper = asyncio.create_task(held.keep(token))
+    try:
+        await _grade(held, token)
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeper
+    await streams.announce(resources.bus)
+    await _settle_run(resources, held.row.run_id)
+    await resources.bus.publish(FEED_TOPIC, {})
+
+
+async def _grade(held: HeldTask, token: CancellationToken) -> None:
+    try:
+        await _grade_and_save(held, token)
+    except (LeaseLost, Conflict):
+        logger.warning("task %s was taken over or ended meanwhile", held.row.id)
+    except AgentCancelled:
+        if held.cancelled:
+            await _unless_lost(held, TaskEvent.CANCEL)
+    except AgentFailure as failure:
+        code = FailureCode.UNAVAILABLE if failure.retryable else FailureCode.REFUSED
+        await _fail(held, code, str(failure), retryable=failure.retryable)
+    except DATABASE_ERRORS:
+        raise
+    except (ValueError, LookupError) as error:
+        logger.exception("task %s cannot be graded", held.row.id)
+        message = f"The attempt cannot be graded by this rubric: {error}."
+        await _fail(held, FailureCode.MATERIAL, message, retryable=False)
+    except Exception as error:
+        logger.exception("task %s failed", held.row.id)
+        message = f"Something unforeseen: {type(error).__name__}."
+        await _fail(held, FailureCode.INTERNAL, message, retryable=True)
+
+
+async def _grade_and_save(held: HeldTask, token: CancellationToken) -> None:
+    resources, row = held.resources, held.row
+    async with resources.database.read() as connection:
+        material = await grading_work.material_of(connection, row)
+    search = CourseSearch(
+        resources.database,
+        resources.embedder,
+        resources.embedding_model,
+        row.organization_id,
+        row.course_id,
+    )
+    graded = []
+    for task in tasks_of(material):
+        team = resources.grading_team(search)
+        result = await team.grade(
+            task.brief,
+            task.attempt,
+            ledger=TaskLedger(held, f"q{task.question.position}:"),
+            stages=TaskStages(held),
+            cancellation=token,
+        )
+        graded.append((task, result))
+    await save(held, material, graded)
+
+
+async def _fail(held: HeldTask, code: FailureCode, message: str, *, retryable: bool) -> None:
+    tries = held.row.tries + 1
+    failure = {"code": code.value, "message": message}
+    if retryable and tries < MOST_TRIES:
+        event = TaskEvent.FAIL_RETRYABLE
+        not_before = held.resources.now() + backoff(tries)
+    else:
+        event, not_before = TaskEvent.FAIL, None
+    await _unless_lost(held, event, tries=tries, failure=failure, not_before=not_before)
+
+
+async def _unless_lost(held: HeldTask, event: TaskEvent, **values: object) -> None:
+    with suppress(LeaseLost, Conflict):
+        await held.end_alone(event, values)
+
+
+async def _settle_run_of(resources: WorkResources, task_id: UUID) -> None:
+    async with resources.database.read() as connection:
+        task = await grading_work.task_by_id(connection, task_id)
+    if task is not None:
+        await _settle_run(resources, task.run_id)
+
+
+async def _settle_run(resources: WorkResources, run_id: UUID) -> None:
+    async with resources.database.transaction() as connection:
+        settled = await settle(connection, run_id, resources.now())
+    if settled:
+        await streams.announce(resources.bus)

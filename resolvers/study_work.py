@@ -1,0 +1,229 @@
+"""The worker's side of study: answers questions under a lease, and heals what is left behind."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from uuid import UUID
+
+from agents.cancellation import CancellationToken
+from agents.ports import AgentCancelled, AgentFailure
+from agents.study.brief import AiPolicy, OpenAssignment, Speaker, StudyBrief, Turn
+from agents.study.outcome import StudyOutcome
+from persistence import streams, study_work
+from persistence.database import Conflict, Connection
+from persistence.leases import LeaseLost
+from persistence.lifecycle.study import MessageState
+from persistence.study_work import Asked
+from persistence.tables.study import Author
+from resolvers.retrieval import CourseSearch
+from resolvers.study import announce_message, cancel_topic, enqueue_answer
+from resolvers.study_answer import Answer
+from resolvers.work import WorkResources
+
+logger = logging.getLogger(__name__)
+
+MOST_TRIES = 3
+FLUSH_SECONDS = 0.5
+WAITING_FOR = timedelta(seconds=10)
+_HISTORY_MESSAGES = 20
+_SWEPT = 100
+
+
+async def answer_message(resources: WorkResources, message_id: UUID) -> None:
+    """Answers the question a QUEUED reply belongs to; does nothing when it is not QUEUED.
+
+    A failure that may pass is tried again, three times in all. No connection is held while the
+    team works.
+    """
+    async with resources.database.transaction() as connection:
+        fence = await study_work.claim(
+            connection, message_id, resources.worker_id, resources.lease_seconds
+        )
+        if fence is None:
+            return
+        asked = await study_work.asked(connection, message_id)
+        brief = await _brief(connection, asked)
+        await announce_message(
+            connection,
+            asked.organization_id,
+            asked.session_id,
+            message_id,
+            MessageState.PLANNING,
+        )
+    await streams.announce(resources.bus)
+    answer = Answer(resources, message_id, fence, asked)
+    try:
+        async with _held(resources, answer, message_id) as cancellation:
+            outcome = await _ask_team(resources, answer, asked, brief, cancellation)
+            await answer.finish(outcome)
+    except (LeaseLost, Conflict, AgentCancelled):
+        logger.info("message %s: cancelled or taken over", message_id)
+    except Exception as error:  # noqa: BLE001 - whatever a member does wrong ends this try only
+        await _end_try(resources, answer, message_id, (fence, asked.tries), error)
+
+
+async def _ask_team(
+    resources: WorkResources,
+    answer: Answer,
+    asked: Asked,
+    brief: StudyBrief,
+    cancellation: CancellationToken,
+) -> StudyOutcome:
+    search = CourseSearch(
+        resources.database,
+        resources.embedder,
+        resources.embedding_model,
+        asked.organization_id,
+        asked.course_id,
+    )
+    return await resources.study_team(search).answer(
+        brief,
+        generation=asked.generation,
+        ledger=answer,
+        stages=answer,
+        sink=answer,
+        cancellation=cancellation,
+    )
+
+
+@asynccontextmanager
+async def _held(
+    resources: WorkResources, answer: Answer, message_id: UUID
+) -> AsyncIterator[CancellationToken]:
+    """The team's token, cancelled once the lease is lost or the student cancels.
+
+    Meanwhile the lease is renewed at a third of its length and the text flushed.
+    """
+    cancellation = CancellationToken()
+    background = [
+        asyncio.create_task(_keep_lease(answer, resources.lease_seconds / 3, cancellation)),
+        asyncio.create_task(_keep_flushed(answer, cancellation)),
+        asyncio.create_task(_heed_cancel(resources, answer, message_id, cancellation)),
+    ]
+    try:
+        yield cancellation
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+
+
+async def _keep_lease(answer: Answer, seconds: float, cancellation: CancellationToken) -> None:
+    held = True
+    while held:
+        await asyncio.sleep(seconds)
+        try:
+            held = await answer.renew()
+        except Exception as error:  # noqa: BLE001 - the next third of the lease tries again
+            logger.warning("a lease was not renewed: %s", type(error).__name__)
+    cancellation.cancel()
+
+
+async def _keep_flushed(answer: Answer, cancellation: CancellationToken) -> None:
+    while True:
+        await asyncio.sleep(FLUSH_SECONDS)
+        try:
+            await answer.flush()
+        except (LeaseLost, Conflict):
+            cancellation.cancel()
+            return
+        except Exception as error:  # noqa: BLE001 - the text is still here; the next flush has it
+            logger.warning("an answer was not flushed: %s", type(error).__name__)
+
+
+async def _heed_cancel(
+    resources: WorkResources, answer: Answer, message_id: UUID, cancellation: CancellationToken
+) -> None:
+    with resources.bus.subscribe(cancel_topic(message_id)) as hints:
+        async for _ in hints:
+            if not await answer.renew():
+                cancellation.cancel()
+                return
+
+
+async def _brief(connection: Connection, asked: Asked) -> StudyBrief:
+    earlier = await study_work.history(
+        connection, asked.session_id, asked.before, _HISTORY_MESSAGES
+    )
+    work = await study_work.open_work(connection, asked.course_id, asked.user_id)
+    return StudyBrief(
+        question=asked.question,
+        history=tuple(
+            Turn(Speaker.STUDENT if m.author == Author.STUDENT else Speaker.TUTOR, m.text)
+            for m in earlier
+        ),
+        open_assignments=tuple(
+            OpenAssignment(
+                id=str(one.id),
+                title=one.title,
+                prompt="\n\n".join(filter(None, [one.instructions, *(one.prompts or ())])),
+                ai_policy=AiPolicy(one.ai_policy),
+            )
+            for one in work
+        ),
+        language=asked.language,
+    )
+
+
+async def _end_try(
+    resources: WorkResources,
+    answer: Answer,
+    message_id: UUID,
+    taken: tuple[int, int],
+    error: Exception,
+) -> None:
+    """Hands the message back after a failure that may pass; ends it FAILED after others.
+
+    Logs where, not what: an exception's text may quote the student.
+    """
+    fence, tries = taken
+    foreseen = isinstance(error, AgentFailure)
+    step = error.step_key if isinstance(error, AgentFailure) else _place(error)
+    logger.warning("message %s, try %d: %s at %s", message_id, tries, type(error).__name__, step)
+    passing = error.retryable if isinstance(error, AgentFailure) else True
+    try:
+        if passing and tries < MOST_TRIES:
+            await answer.hand_back()
+            async with resources.database.transaction() as connection:
+                await enqueue_answer(connection, message_id, fence, timedelta(seconds=2**tries))
+        elif foreseen:
+            await answer.fail(
+                "TUTOR_UNAVAILABLE", "The tutor could not be reached. Ask again in a few minutes."
+            )
+        else:
+            await answer.fail(
+                "INTERNAL", "Something went wrong on our side. Ask again; nothing of yours is lost."
+            )
+    except (LeaseLost, Conflict):
+        logger.info("message %s: cancelled or taken over", message_id)
+
+
+def _place(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "?"
+    return f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}"
+
+
+async def sweep_messages(resources: WorkResources, *, waiting_for: timedelta = WAITING_FOR) -> None:
+    """Heals what dead workers left: an answer nobody writes, a question nobody was told of."""
+    async with resources.database.transaction() as connection:
+        taken = await study_work.take_over(connection, MOST_TRIES, _SWEPT)
+        for message in taken:
+            await announce_message(
+                connection,
+                message.organization_id,
+                message.session_id,
+                message.id,
+                MessageState(message.state),
+            )
+            if message.state == MessageState.QUEUED:
+                await enqueue_answer(connection, message.id, message.fence)
+        for message in await study_work.waiting(connection, waiting_for, _SWEPT):
+            await enqueue_answer(connection, message.id, message.fence)
+    if taken:
+        await streams.announce(resources.bus)
