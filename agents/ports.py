@@ -18,7 +18,7 @@ from pydantic import BaseModel
 ResponseT = TypeVar("ResponseT", bound=BaseModel)
 
 
-class AgentFailure(Exception):  # noqa: N818 - a failure of a member, named as the domain names it
+class AgentFailure(Exception):
     """A member of a team could not do its step.
 
     `retryable` says whether the same step may succeed later (a timeout, a rate limit, an answer
@@ -31,7 +31,7 @@ class AgentFailure(Exception):  # noqa: N818 - a failure of a member, named as t
         self.step_key = step_key
 
 
-class AgentCancelled(Exception):  # noqa: N818 - an outcome the caller asked for, not an error
+class AgentCancelled(Exception):
     """The run's CancellationToken was cancelled; in-flight calls were stopped.
 
     Not `asyncio.CancelledError`: that one means the worker's own task is being cancelled.

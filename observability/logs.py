@@ -94,6 +94,11 @@ def correlation(correlation_id: str) -> Iterator[str]:
             _CORRELATION_ID.reset(token)
 
 
+def correlate(correlation_id: str) -> None:
+    """Give every later log event of this task, and of tasks it starts, this correlation id."""
+    _CORRELATION_ID.set(correlation_id)
+
+
 def configure_logs(level: str, json: bool, stream: TextIO | None = None) -> None:
     """Send loguru and standard logging to `stream` (stderr), as JSON lines or for a terminal.
 

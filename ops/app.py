@@ -8,12 +8,12 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from observability.logs import report_unforeseen
 from observability.instrumentation import instrument
+from observability.logs import report_unforeseen
 from ops.edge.edge import GraphQLEdge
 from ops.edge.limits import EdgeLimits
 from ops.graphiql.page import graphiql_page, graphiql_routes
-from ops.health import health_routes
+from ops.health import OK, CheckResult, failed, health_routes
 from ops.request_contexts import RequestContexts
 from ops.settings import Settings
 from ops.wiring import Resources
@@ -69,15 +69,17 @@ def build_edge(resources: Resources) -> GraphQLEdge:
 def build_app(resources: Resources, edge: GraphQLEdge) -> Starlette:
     """The whole application. The caller drains `edge` before the server closes connections."""
 
-    async def database_answers() -> None:
+    async def database_answers() -> CheckResult:
         async with resources.database.read() as connection:
             await connection.execute(text("SELECT 1"))
+        return OK
 
-    async def migrations_are_at_head() -> None:
+    async def migrations_are_at_head() -> CheckResult:
         async with resources.database.read() as connection:
             found = await current(connection)
-        if found != head():
-            raise RuntimeError(f"database is at {found}, this version needs {head()}: migrate")
+        if found == head():
+            return OK
+        return failed(f"database is at {found}, this version needs {head()}: run assay migrate")
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -17,7 +17,7 @@ from ops.demo.run import run_demo
 from ops.embedded_postgres import EmbeddedPostgresError
 from ops.processes import CannotListen, serving, until_signalled, working
 from ops.settings import Settings, SettingsError, load_settings
-from ops.wiring import Resources, database_address, direct_address, open_resources
+from ops.wiring import database_address, direct_address, open_resources
 from persistence.migrations import migrate as migrate_database
 from resolvers.refusals import Refusal
 from schema.root import build_schema
@@ -36,7 +36,7 @@ LONGEST_TOKEN = 12 * 3600
 def _settings(data_dir: Path | None = None, port: int | None = None) -> Settings:
     given = {"data_dir": data_dir and data_dir.expanduser().resolve(), "port": port}
     try:
-        settings = load_settings(**{k: v for k, v in given.items() if v is not None})
+        settings = load_settings(None, **{k: v for k, v in given.items() if v is not None})
     except SettingsError as e:
         _stop(str(e))
     configure_logs(settings.log_level, json=settings.log_format == "json")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from ops.edge.contexts import Credentials, OperationFacts
+from observability.logs import correlate
+from ops.edge.contexts import Credentials, OperationFacts, Principal
 from ops.wiring import Resources
 from persistence.users import find_viewer
 from resolvers.context import RequestContext, utc_now
@@ -64,8 +65,11 @@ class RequestContexts:
         claims = self.resources.tokens.verify_token(token.strip())
         return Caller(claims.user_id, claims.organization_id, claims.expires_at)
 
-    async def context(self, principal: Caller, operation: OperationFacts) -> RequestContext:
+    async def context(self, principal: Principal, operation: OperationFacts) -> RequestContext:
         """A fresh context with the rights the caller has now. Raises `Refusal`."""
+        if not isinstance(principal, Caller):
+            raise TypeError(principal)
+        correlate(operation.correlation_id)
         viewer = None
         if principal.user_id is not None and principal.organization_id is not None:
             expires_at = principal.expires_at or datetime.max.replace(tzinfo=UTC)

@@ -12,7 +12,7 @@ from agents.grading.statistical.members import OfflineMembers
 from agents.grading.team import GradingTeam
 from agents.models.embedding import MiniLM
 from agents.ports import PassageSearch
-from agents.study.members import OfflineStudyMembers
+from agents.study.members import offline_members
 from agents.study.team import StudyTeam
 from observability.metrics import Metrics
 from ops.auth import AccessTokens, SigningKeys
@@ -54,7 +54,7 @@ class Resources:
             return GradingTeam(members, search)
 
         def study_team(search: PassageSearch) -> StudyTeam:
-            return StudyTeam(OfflineStudyMembers(self.embedder), search, self.embedder)
+            return StudyTeam(offline_members(self.embedder), search, self.embedder)
 
         return WorkResources(
             database=self.database,
@@ -93,8 +93,7 @@ async def _create_database(dsn: str) -> None:
 
 def direct_address(settings: Settings, dsn: str) -> str:
     """The address that bypasses a pooler: for LISTEN, jobs and migrations."""
-    direct = settings.database_direct_url
-    return dsn if direct is None else direct.get_secret_value()
+    return dsn if settings.direct_url is None else settings.direct_url.get_secret_value()
 
 
 @asynccontextmanager

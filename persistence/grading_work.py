@@ -1,6 +1,6 @@
 """What the grading workers read and write: material, feeding, money, failures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -253,3 +253,14 @@ async def rerun_task(connection: Connection, task: GradingTaskRow, target: TaskS
     )
     if not moved:
         raise Conflict
+
+
+async def note_lost_worker(
+    connection: Connection, task_id: UUID, failure: Mapping[str, str] | None
+) -> None:
+    """Counts a worker that was lost over a task as a try."""
+    await connection.execute(
+        update(grading_tasks)
+        .where(grading_tasks.c.id == task_id)
+        .values(tries=grading_tasks.c.tries + 1, failure=failure)
+    )

@@ -18,7 +18,9 @@ from resolvers.refusals import Refusal, RefusalCode
 class QueryEmbedder(Protocol):
     """Embeds a search query: the one bounded model call an api process makes."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The model; vectors of different models never mix."""
 
     async def embed(self, texts: Sequence[str]) -> Any:
         """Unit vectors, float32, one row a text."""

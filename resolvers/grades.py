@@ -265,11 +265,11 @@ async def finalise_grades(
     for place, row in enumerate(rows):
         target = _advanced(row, GradeEvent.FINALISE, place)
         task = behind.get(row.id)
-        if task and task.decided_by == DecidedBy.AI and task.task_state == TaskState.NEEDS_HUMAN:
+        if task and task.decided_by == DecidedBy.AI and task.task_state != TaskState.PROPOSED:
             raise Refusal(
                 RefusalCode.INVALID_STATE,
-                "The graders asked for a person to look at this one: adjust or confirm it with "
-                "adjustGrade first.",
+                f"A person must decide this one first: its grading ended {task.task_state}. "
+                "Adjust or confirm it with adjustGrade.",
                 (*_IDS_PATH, str(place)),
             )
         await grades.move_grade(connection, row.id, GradeState(row.state), target)

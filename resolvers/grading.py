@@ -47,6 +47,42 @@ class RunFollowed:
     task: GradingTaskRow | None
 
 
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a person must look, of one question and perhaps one criterion."""
+
+    code: str
+    question_id: UUID
+    criterion_id: UUID | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a task failed."""
+
+    code: str
+    message: str
+
+
+def reasons_of(task: GradingTaskRow) -> list[Reason]:
+    """The reasons kept on a task."""
+    return [
+        Reason(
+            code=kept["code"],
+            question_id=UUID(kept["question_id"]),
+            criterion_id=UUID(kept["criterion_id"]) if kept["criterion_id"] else None,
+            detail=kept["detail"],
+        )
+        for kept in task.reasons
+    ]
+
+
+def failure_of(task: GradingTaskRow) -> Failure | None:
+    """The failure kept on a task."""
+    return None if task.failure is None else Failure(**task.failure)
+
+
 async def load_runs(context: RequestContext, ids: Sequence[UUID]) -> list[GradingRunRow | None]:
     """Runs by id; None for those of courses the viewer does not instruct."""
     async with context.database.read() as connection:

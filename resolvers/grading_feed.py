@@ -6,8 +6,6 @@ from itertools import chain, zip_longest
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import update
-
 from persistence import grading, grading_work, jobs, leases, streams
 from persistence.database import Connection
 from persistence.grading import FailureCode
@@ -18,9 +16,8 @@ from persistence.lifecycle.grading import (
     RunEvent,
     RunState,
     TaskEvent,
-    TaskState,
 )
-from persistence.tables.grading import GradingRunRow, GradingTaskRow, grading_tasks
+from persistence.tables.grading import GradingRunRow, grading_tasks
 from resolvers.grading_runs import move, settle
 from resolvers.work import WorkResources
 
@@ -124,21 +121,10 @@ async def _take_over(connection: Connection, task_id: UUID, fence: int) -> None:
         connection, grading_tasks, task.id, fence, from_states=[task.state], to_state=target
     )
     if taken:
-        await _note(connection, task, target, failure)
-
-
-async def _note(
-    connection: Connection,
-    task: GradingTaskRow,
-    target: TaskState,
-    failure: dict[str, str] | None,
-) -> None:
-    await connection.execute(
-        update(grading_tasks)
-        .where(grading_tasks.c.id == task.id)
-        .values(tries=grading_tasks.c.tries + 1, failure=failure)
-    )
-    await grading.append_task_event(connection, task.organization_id, task.run_id, task.id, target)
+        await grading_work.note_lost_worker(connection, task.id, failure)
+        await grading.append_task_event(
+            connection, task.organization_id, task.run_id, task.id, target
+        )
 
 
 async def _settle(resources: WorkResources, run: GradingRunRow) -> None:

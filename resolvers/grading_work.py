@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import traceback
 from contextlib import suppress
 from typing import Final
 from uuid import UUID
@@ -13,9 +14,10 @@ from persistence import grading_work, streams
 from persistence.database import Conflict
 from persistence.direct import DATABASE_ERRORS
 from persistence.grading import FailureCode
+from persistence.grading_work import Material
 from persistence.leases import LeaseLost
 from persistence.lifecycle.grading import TaskEvent
-from resolvers.grading_brief import tasks_of
+from resolvers.grading_brief import QuestionTask, tasks_of
 from resolvers.grading_feed import feed, sweep
 from resolvers.grading_lease import HeldTask, TaskLedger, TaskStages, backoff, hold
 from resolvers.grading_results import save
@@ -68,14 +70,21 @@ async def _grade(held: HeldTask, token: CancellationToken) -> None:
         await _fail(held, code, str(failure), retryable=failure.retryable)
     except DATABASE_ERRORS:
         raise
-    except (ValueError, LookupError) as error:
-        logger.exception("task %s cannot be graded", held.row.id)
-        message = f"The attempt cannot be graded by this rubric: {error}."
-        await _fail(held, FailureCode.MATERIAL, message, retryable=False)
-    except Exception as error:
-        logger.exception("task %s failed", held.row.id)
+    except _Ungradable as error:
+        await _fail(held, FailureCode.MATERIAL, str(error), retryable=False)
+    except Exception as error:  # noqa: BLE001 - kept on the task; the text may quote a student
+        logger.error(  # noqa: TRY400 - as above: where it happened, not what it said
+            "task %s failed: %s\n%s",
+            held.row.id,
+            type(error).__name__,
+            "".join(traceback.format_tb(error.__traceback__)),
+        )
         message = f"Something unforeseen: {type(error).__name__}."
         await _fail(held, FailureCode.INTERNAL, message, retryable=True)
+
+
+class _Ungradable(Exception):
+    """The rows of a task make no brief; says why without quoting the student."""
 
 
 async def _grade_and_save(held: HeldTask, token: CancellationToken) -> None:
@@ -89,9 +98,9 @@ async def _grade_and_save(held: HeldTask, token: CancellationToken) -> None:
         row.organization_id,
         row.course_id,
     )
+    team = resources.grading_team(search)
     graded = []
-    for task in tasks_of(material):
-        team = resources.grading_team(search)
+    for task in _tasks(material):
         result = await team.grade(
             task.brief,
             task.attempt,
@@ -101,6 +110,13 @@ async def _grade_and_save(held: HeldTask, token: CancellationToken) -> None:
         )
         graded.append((task, result))
     await save(held, material, graded)
+
+
+def _tasks(material: Material) -> list[QuestionTask]:
+    try:
+        return tasks_of(material)
+    except (ValueError, LookupError, ArithmeticError) as error:
+        raise _Ungradable(f"The attempt cannot be graded by this rubric: {error}.") from error
 
 
 async def _fail(held: HeldTask, code: FailureCode, message: str, *, retryable: bool) -> None:

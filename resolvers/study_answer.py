@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,11 +11,13 @@ from agents.ports import Usage
 from agents.study.outcome import Citation, StudyOutcome, StudyState
 from persistence import leases, ledger, streams, study_work
 from persistence.bus import answer_topic, publish_answer
+from persistence.database import Connection
 from persistence.ledger import Call
+from persistence.lifecycle.machine import InvalidTransition
 from persistence.lifecycle.study import MESSAGE, MessageEvent, MessageState
 from persistence.study_work import Asked
 from persistence.tables.study import AgentStepRow, CitationRow, messages
-from resolvers.study import announce_message
+from resolvers.study import announce_message, enqueue_answer
 from resolvers.work import WorkResources
 
 LEDGER_GENERATION = 1
@@ -83,13 +86,16 @@ class Answer:
             )
 
     async def entered(self, stage: str) -> None:
-        """See `agents.ports.Stages`. `stage` is a `MessageState`."""
+        """See `agents.ports.Stages`. `stage` is a `MessageState`. Raises `InvalidTransition`."""
         target = MessageState(stage)
         async with self._writing:
             if target == self._state:
                 return
-            event = next(e for e in MessageEvent if MESSAGE.table.get((self._state, e)) == target)
-            await self._change(event, {})
+            for event in MessageEvent:
+                if MESSAGE.table.get((self._state, event)) == target:
+                    await self._change(event, {})
+                    return
+            raise InvalidTransition(MESSAGE.name, self._state, stage)
 
     async def write(self, offset: int, text: str) -> None:
         """See `agents.ports.AnswerSink`. Travels on the bus at once, to the row with `flush`."""
@@ -170,11 +176,12 @@ class Answer:
                 steps=(),
             )
 
-    async def hand_back(self) -> None:
-        """Ends this try; the message is QUEUED again, with its text void."""
+    async def hand_back(self, delay: timedelta) -> None:
+        """Ends this try: the message is QUEUED, its text void, to be tried after `delay`."""
         async with self._writing, self._resources.database.transaction() as connection:
             await study_work.hand_back(connection, self._id, self._fence, self._state)
             await self._announce(connection, MessageState.QUEUED)
+            await enqueue_answer(connection, self._id, self._fence, delay)
         await streams.announce(self._resources.bus)
 
     async def _change(
@@ -198,7 +205,7 @@ class Answer:
         self._state = target
         await streams.announce(self._resources.bus)
 
-    async def _announce(self, connection: Any, state: MessageState) -> None:
+    async def _announce(self, connection: Connection, state: MessageState) -> None:
         await announce_message(
             connection,
             self._asked.organization_id,

@@ -61,7 +61,7 @@ async def answer_message(resources: WorkResources, message_id: UUID) -> None:
     except (LeaseLost, Conflict, AgentCancelled):
         logger.info("message %s: cancelled or taken over", message_id)
     except Exception as error:  # noqa: BLE001 - whatever a member does wrong ends this try only
-        await _end_try(resources, answer, message_id, (fence, asked.tries), error)
+        await _end_try(answer, message_id, asked.tries, error)
 
 
 async def _ask_team(
@@ -167,27 +167,18 @@ async def _brief(connection: Connection, asked: Asked) -> StudyBrief:
     )
 
 
-async def _end_try(
-    resources: WorkResources,
-    answer: Answer,
-    message_id: UUID,
-    taken: tuple[int, int],
-    error: Exception,
-) -> None:
+async def _end_try(answer: Answer, message_id: UUID, tries: int, error: Exception) -> None:
     """Hands the message back after a failure that may pass; ends it FAILED after others.
 
     Logs where, not what: an exception's text may quote the student.
     """
-    fence, tries = taken
     foreseen = isinstance(error, AgentFailure)
     step = error.step_key if isinstance(error, AgentFailure) else _place(error)
     logger.warning("message %s, try %d: %s at %s", message_id, tries, type(error).__name__, step)
     passing = error.retryable if isinstance(error, AgentFailure) else True
     try:
         if passing and tries < MOST_TRIES:
-            await answer.hand_back()
-            async with resources.database.transaction() as connection:
-                await enqueue_answer(connection, message_id, fence, timedelta(seconds=2**tries))
+            await answer.hand_back(timedelta(seconds=2**tries))
         elif foreseen:
             await answer.fail(
                 "TUTOR_UNAVAILABLE", "The tutor could not be reached. Ask again in a few minutes."

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
@@ -18,6 +18,10 @@ from schema.grades import Grade
 from schema.grading import GradingRun
 from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connections
 from schema.rubrics import RubricVersion
+
+if TYPE_CHECKING:
+    from schema.courses import Course
+    from schema.submissions import Submission
 
 SubmissionRef = Annotated["Submission", strawberry.lazy("schema.submissions")]
 CourseRef = Annotated["Course", strawberry.lazy("schema.courses")]

@@ -81,8 +81,10 @@ class World:
             title="Two criteria",
             criteria=[
                 {"title": t, "guidelines": g, "points": "5", "levels": levels}
-                for t, g in (("Forwarding", "Destination address, table, next hop"),
-                             ("Lifetime", "Time to live"))
+                for t, g in (
+                    ("Forwarding", "Destination address, table, next hop"),
+                    ("Lifetime", "Time to live"),
+                )
             ],
         )
         await instructor.change(gql.PUBLISH_RUBRIC, rubricId=rubric["id"])

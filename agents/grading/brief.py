@@ -5,6 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """Seats of the team. A, B and ARBITER are also the slots of an assessment."""
+
+    GRADER_A = "A"
+    GRADER_B = "B"
+    ARBITER = "ARBITER"
+    FEEDBACK = "FEEDBACK"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from autogen_agentchat.messages import BaseChatMessage, StructuredMessage
 from autogen_core import CancellationToken
 from pydantic import BaseModel, ValidationError
 
+from agents.grading.brief import Role
 from agents.grading.members import GradingMembers
-from agents.grading.verdict import Role
 from agents.ports import (
     AgentCancelled,
     AgentFailure,

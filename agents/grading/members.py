@@ -9,8 +9,9 @@ from autogen_agentchat.messages import StructuredMessage
 from autogen_core.models import ChatCompletionClient, UserMessage
 from pydantic import BaseModel
 
+from agents.grading.brief import Role
 from agents.grading.prompts import SYSTEM, VERSION, feedback_prompt, grade_prompt
-from agents.grading.verdict import FeedbackRequest, FeedbackText, GradeRequest, GradeVerdict, Role
+from agents.grading.verdict import FeedbackRequest, FeedbackText, GradeRequest, GradeVerdict
 from agents.ports import Usage
 
 

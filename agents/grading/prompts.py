@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Iterator
 from typing import Final
 
-from agents.grading.brief import Criterion, Exemplar
+from agents.grading.brief import Criterion, Exemplar, Role
 from agents.grading.invisible import DATAMARK
-from agents.grading.verdict import CriterionPassages, FeedbackRequest, GradeRequest, Repair, Role
+from agents.grading.verdict import CriterionPassages, FeedbackRequest, GradeRequest, Repair
 
 VERSION: Final = "2025-11"
 """Goes into each assessment. Change it with any wording below."""

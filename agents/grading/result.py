@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from agents.grading.verdict import Role
+from agents.grading.brief import Role
 
 
 class Outcome(StrEnum):

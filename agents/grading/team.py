@@ -7,12 +7,13 @@ AutoGen's teams lose exception types and keep spending after a cancel.
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 from functools import partial
 
 from autogen_core import CancellationToken
 
 from agents.grading import policy
-from agents.grading.brief import AttemptText, Criterion, GradingBrief
+from agents.grading.brief import AttemptText, Criterion, GradingBrief, Role
 from agents.grading.calls import MemberCalls, both, until_cancelled
 from agents.grading.guard import Guarded, guarded, is_blank
 from agents.grading.members import FeedbackTask, GradeTask, GradingMembers
@@ -31,7 +32,6 @@ from agents.grading.verdict import (
     GradeRequest,
     GradeVerdict,
     Repair,
-    Role,
 )
 from agents.grading.verification import Attempt, Checked, checked, repaired
 from agents.ports import Ledger, PassageSearch, Stages
@@ -231,6 +231,27 @@ class _Session:
         penalty = policy.late_penalty(
             score, brief.points_possible, brief.late_by, brief.late_policy
         )
+        feedback = await self._feedback(scores, assessments, score, penalty)
+        outcome, distinct = policy.outcome(reasons, attempt.id, brief.policy)
+        return GradingResult(
+            outcome=outcome,
+            reasons=distinct,
+            assessments=tuple(assessments),
+            criteria=scores,
+            score=score,
+            penalty=penalty,
+            feedback=feedback,
+            findings=guard.findings,
+        )
+
+    async def _feedback(
+        self,
+        scores: Sequence[CriterionScore],
+        assessments: Sequence[Assessment],
+        score: Decimal,
+        penalty: Decimal,
+    ) -> str:
+        brief = self.brief
         identity = self._members.identity(Role.FEEDBACK)
         request = FeedbackRequest(
             model=f"{identity.provider}:{identity.model}",
@@ -250,17 +271,7 @@ class _Session:
             request,
             FeedbackText,
         )
-        outcome, distinct = policy.outcome(reasons, attempt.id, brief.policy)
-        return GradingResult(
-            outcome=outcome,
-            reasons=distinct,
-            assessments=tuple(assessments),
-            criteria=scores,
-            score=score,
-            penalty=penalty,
-            feedback=feedback.text.strip(),
-            findings=guard.findings,
-        )
+        return feedback.text.strip()
 
 
 def _decided(

@@ -1,23 +1,12 @@
 """What the members of the grading team are sent and what they answer."""
 
 from decimal import Decimal
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from agents.grading.brief import Criterion, Exemplar
+from agents.grading.brief import Criterion, Exemplar, Role
 from agents.ports import Passage
-
-
-class Role(StrEnum):
-    """Seats of the team. A, B and ARBITER are also the slots of an assessment."""
-
-    GRADER_A = "A"
-    GRADER_B = "B"
-    ARBITER = "ARBITER"
-    FEEDBACK = "FEEDBACK"
-
 
 Points = Annotated[Decimal, WithJsonSchema({"type": "number"})]
 """Points as a JSON number; a Decimal here."""

@@ -4,12 +4,13 @@ A task is a request which a language model reads as a prompt and code as a value
 answers with a StructuredMessage of its reply model.
 """
 
+import unicodedata
 from enum import StrEnum
 from typing import Annotated
 
 from autogen_agentchat.messages import StructuredMessage
 from autogen_core.models import UserMessage
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from agents.ports import Passage
 from agents.study.brief import Turn
@@ -120,6 +121,12 @@ class TutorAnswer(_Reply):
     text: str
     quotations: list[Quotation] = Field(default_factory=list)
     abstained: bool = False
+
+    @field_validator("text")
+    @classmethod
+    def _storable(cls, text: str) -> str:
+        """NFC without NUL, the form in which text is stored and offsets count."""
+        return unicodedata.normalize("NFC", text.replace("\x00", ""))
 
 
 class CheckedClaim(_Request):

@@ -26,6 +26,7 @@ _FOLLOW_UP: Final = re.compile(
     r"another|example|instead|again|else|above)\b",
     re.IGNORECASE,
 )
+_LISTED: Final = re.compile(r"^[ \t]*+(?:\d{1,3}[.)]|[-*])[ \t]++(\S[^\n]*+)$", re.MULTILINE)
 _MAX_TOPIC_TERMS: Final = 3
 
 
@@ -83,15 +84,14 @@ def planned(request: PlanRequest) -> StudyPlan:
 
 
 def questions(text: str) -> list[str]:
-    """The questions of a message: sentences that end with a question mark, and numbered lines.
+    """The questions of a message: sentences that end with a question mark, else listed lines.
 
-    The whole message where there is none.
+    The whole message where there is one question or none.
     """
     found = [text[start:end] for start, end in sentence_spans(text)]
     asked = [sentence for sentence in found if sentence.rstrip("\"'\u201d)").endswith("?")]
-    if len(asked) < 2:
-        lines = re.findall(r"^[ \t]*(?:\d{1,3}[.)]|[-*])[ \t]+(\S[^\n]*)$", text, re.MULTILINE)
-        asked = lines if len(lines) > 1 else asked
+    if not asked:
+        asked = _LISTED.findall(text)
     return asked if len(asked) > 1 else [text.strip()]
 
 

@@ -132,7 +132,7 @@ class Draft:
 
     def feed(self, text: str) -> None:
         """Take text; it is written with the next flush."""
-        if text:
+        if text := text.replace("\x00", ""):
             self._pending.append(text)
             self._fed.set()
 
@@ -141,7 +141,7 @@ class Draft:
         async with self._writing:
             text = "".join(self._pending)
             self._pending.clear()
-            if text:
+            if text := text.replace("\x00", ""):
                 await self._sink.write(self._length, text)
                 self._written.append(text)
                 self._length += len(text)

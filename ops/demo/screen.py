@@ -18,7 +18,7 @@ def show_answer(console: Console, message: dict[str, Any]) -> None:
     verdict = {"COMPLETE": "checked", "ABSTAINED": "not in the material"}
     console.print(f"[dim]{verdict.get(message['state'], message['state'])}[/dim]")
     for citation in message["citations"]:
-        where = " › ".join([citation["document"]["title"], *citation["chunk"]["headingPath"]])
+        where = " / ".join([citation["document"]["title"], *citation["chunk"]["headingPath"]])
         mark = "verbatim" if citation["verified"] else "NOT FOUND"
         console.print(
             Text.assemble(

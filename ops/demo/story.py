@@ -9,7 +9,6 @@ from ops.demo import documents as gql
 from ops.demo.client import Client
 from ops.demo.content import DemoContent, DemoRole, DemoSubmission
 
-
 SETTLED = {"COMPLETE", "ABSTAINED", "FAILED", "CANCELLED"}
 
 

@@ -20,12 +20,11 @@ import numpy as np
 from autogen_core import CancellationToken
 from numpy.typing import NDArray
 
-from agents.grading.brief import AttemptText, Criterion, Exemplar, GradingBrief, GradingPolicy
+from agents.grading.brief import AttemptText, Criterion, Exemplar, GradingBrief, GradingPolicy, Role
 from agents.grading.result import Decision, GradingResult, Outcome
 from agents.grading.statistical.members import OfflineMembers
 from agents.grading.statistical.terms import content_terms
 from agents.grading.team import GradingTeam
-from agents.grading.verdict import Role
 from agents.models.embedding import MiniLM
 from agents.ports import Passage
 
@@ -208,5 +207,5 @@ async def main(sample: int | None) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sample", type=int, default=None, help="answers of each part")
+    parser.add_argument("--sample", type=int, default=200, help="answers of each part; 0: all")
     asyncio.run(main(parser.parse_args().sample))

@@ -258,8 +258,12 @@ async def test_a_killed_workers_jobs_are_taken_over(
     )
     assert worker.stdout is not None
     try:
-        print("LINES", [worker.stdout.readline() for _ in range(4)], worker.poll())
-        stuck = {UUID(await asyncio.to_thread(worker.stdout.readline)) for _ in range(4)}
+        print(
+            "LINES",
+            [(await asyncio.to_thread(worker.stdout.readline), worker.poll()) for _ in range(4)],
+        )
+        lines = [await asyncio.to_thread(worker.stdout.readline) for _ in range(4)]
+        stuck = {UUID(line.strip()) for line in lines}
         assert await counts(database) == QueuedCounts(2, 4)
     finally:
         worker.send_signal(signal.SIGKILL)

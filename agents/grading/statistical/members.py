@@ -12,6 +12,7 @@ from autogen_agentchat.base import Response
 from autogen_agentchat.messages import BaseChatMessage, StructuredMessage
 from autogen_core import CancellationToken
 
+from agents.grading.brief import Role
 from agents.grading.members import MemberIdentity
 from agents.grading.statistical.feedback import written_feedback
 from agents.grading.statistical.lexical import LexicalModel
@@ -27,7 +28,7 @@ from agents.grading.statistical.target import (
     targets,
 )
 from agents.grading.statistical.vectors import TextVectors
-from agents.grading.verdict import FeedbackRequest, FeedbackText, GradeRequest, GradeVerdict, Role
+from agents.grading.verdict import FeedbackRequest, FeedbackText, GradeRequest, GradeVerdict
 from agents.ports import Embedder, Usage
 
 VERSION: Final = "1"

@@ -19,6 +19,7 @@ from agents.grading.verdict import CriterionVerdict
 CLOSE: Final = 0.15
 """A confidence is the probability that a human's score is within this share of the range."""
 _MAX_QUOTES: Final = 4
+_UNKNOWN: Final = 0.42
 _MAX_MISSING: Final = 3
 _SNIPPET: Final = 90
 
@@ -106,12 +107,13 @@ def criterion_verdict(
 ) -> CriterionVerdict:
     """Points and level by the estimate, quotes by the alignment, a rationale in plain words.
 
-    `caveat` is a sentence on what makes this less certain; its error is doubled then.
+    `caveat` is a sentence on why the measures say little here; the error is doubled then, and at
+    least that of not knowing.
     """
     criterion = target.criterion
     points = _points(criterion, estimated.ratio)
     level = nearest_level(criterion, points)
-    deviation = estimated.deviation * (2 if caveat else 1)
+    deviation = max(_UNKNOWN, 2 * estimated.deviation) if caveat else estimated.deviation
     confidence = math.erf(CLOSE / (deviation * math.sqrt(2)))
     quotes = _quotes(estimated.alignment, answer)
     return CriterionVerdict(

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +17,16 @@ from autogen_core import CancellationToken
 from autogen_core.models import RequestUsage
 from numpy.typing import NDArray
 
-from agents.grading.brief import Criterion, GradingBrief, GradingPolicy, Level
+from agents.grading.brief import AttemptText, Criterion, GradingBrief, GradingPolicy, Level, Role
 from agents.grading.members import MemberIdentity
+from agents.grading.result import GradingResult
+from agents.grading.team import GradingTeam
 from agents.grading.verdict import (
     CriterionVerdict,
     FeedbackRequest,
     FeedbackText,
     GradeRequest,
     GradeVerdict,
-    Role,
 )
 from agents.ports import Passage, Usage
 
@@ -287,3 +290,41 @@ def as_json() -> Callable[[GradeVerdict], str]:
         return json.dumps(document)
 
     return dump
+
+
+TEXT = "Bees see ultraviolet. They smell scent. So they find nectar quickly."
+SEES, SMELLS, SO = "Bees see ultraviolet.", "They smell scent.", "So they find nectar quickly."
+Grade = Callable[..., Coroutine[Any, Any, GradingResult]]
+
+
+@pytest.fixture
+def grade(
+    members: ScriptedMembers,
+    shelf: Shelf,
+    ledger: MemoryLedger,
+    stages: StageList,
+    brief: GradingBrief,
+) -> Grade:
+    async def run(
+        text: str = TEXT,
+        brief: GradingBrief = brief,
+        token: CancellationToken | None = None,
+        allowed: timedelta = timedelta(seconds=20),
+    ) -> GradingResult:
+        return await GradingTeam(members, shelf, call_timeout=allowed).grade(
+            brief,
+            AttemptText("attempt-1", text),
+            ledger=ledger,
+            stages=stages,
+            cancellation=token or CancellationToken(),
+        )
+
+    return run
+
+
+@pytest.fixture
+def agreeing(members: ScriptedMembers, verdict: VerdictMaker) -> ScriptedMembers:
+    """A: 3 and 5, B: 4 and 5."""
+    members.says(Role.GRADER_A, verdict({"fact": (3, [SEES]), "reason": (5, [SO])}))
+    members.says(Role.GRADER_B, verdict({"fact": (4, [SMELLS]), "reason": (5, [SO])}))
+    return members

@@ -21,12 +21,12 @@ from autogen_core.models import (
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
-from agents.grading.brief import AttemptText, Exemplar, GradingBrief
+from agents.grading.brief import AttemptText, Exemplar, GradingBrief, Role
 from agents.grading.members import ModelMembers, ModelSeat, SeatedMembers
 from agents.grading.result import Decision, GradingResult, Outcome, ReviewCode
 from agents.grading.statistical.members import OfflineMembers
 from agents.grading.team import GradingTeam
-from agents.grading.verdict import GradeVerdict, Role
+from agents.grading.verdict import GradeVerdict
 from agents.ports import AgentFailure, Embedder, Passage, Usage
 from tests.agents.grading.conftest import MemoryLedger, Shelf, StageList, VerdictMaker
 

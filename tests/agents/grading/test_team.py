@@ -1,64 +1,30 @@
 """The team from outside: scripted members, in-memory ports."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from autogen_core import CancellationToken
 
-from agents.grading.brief import AttemptText, GradingBrief, GradingPolicy, LatePolicy
+from agents.grading.brief import AttemptText, GradingBrief, GradingPolicy, LatePolicy, Role
 from agents.grading.result import Decision, GradingResult, Outcome, ReviewCode
 from agents.grading.team import EMPTY_FEEDBACK, GradingTeam
-from agents.grading.verdict import GradeRequest, GradeVerdict, Role
-from agents.ports import AgentCancelled, AgentFailure, Passage, Usage
+from agents.grading.verdict import GradeRequest, GradeVerdict
+from agents.ports import Passage, Usage
 from tests.agents.grading.conftest import (
+    SEES,
+    SMELLS,
+    SO,
+    TEXT,
+    Grade,
     MemoryLedger,
     ScriptedMembers,
     Shelf,
     StageList,
     VerdictMaker,
 )
-
-TEXT = "Bees see ultraviolet. They smell scent. So they find nectar quickly."
-SEES, SMELLS, SO = "Bees see ultraviolet.", "They smell scent.", "So they find nectar quickly."
-Grade = Callable[..., Coroutine[Any, Any, GradingResult]]
-
-
-@pytest.fixture
-def grade(
-    members: ScriptedMembers,
-    shelf: Shelf,
-    ledger: MemoryLedger,
-    stages: StageList,
-    brief: GradingBrief,
-) -> Grade:
-    async def run(
-        text: str = TEXT,
-        brief: GradingBrief = brief,
-        token: CancellationToken | None = None,
-        allowed: timedelta = timedelta(seconds=20),
-    ) -> GradingResult:
-        return await GradingTeam(members, shelf, call_timeout=allowed).grade(
-            brief,
-            AttemptText("attempt-1", text),
-            ledger=ledger,
-            stages=stages,
-            cancellation=token or CancellationToken(),
-        )
-
-    return run
-
-
-@pytest.fixture
-def agreeing(members: ScriptedMembers, verdict: VerdictMaker) -> ScriptedMembers:
-    """A: 3 and 5, B: 4 and 5."""
-    members.says(Role.GRADER_A, verdict({"fact": (3, [SEES]), "reason": (5, [SO])}))
-    members.says(Role.GRADER_B, verdict({"fact": (4, [SMELLS]), "reason": (5, [SO])}))
-    return members
 
 
 def codes(result: GradingResult) -> list[tuple[ReviewCode, str | None]]:
@@ -163,161 +129,6 @@ async def test_a_criterion_left_out_twice_counts_the_other_grader_and_needs_a_pe
     result = await grade()
     assert codes(result) == [(ReviewCode.INVALID_VERDICT, "reason")]
     assert (result.criteria[1].points, result.criteria[1].decision) == (Decimal(5), Decision.SINGLE)
-
-
-async def test_a_rerun_repeats_no_committed_call(
-    grade: Grade, agreeing: ScriptedMembers, shelf: Shelf, ledger: MemoryLedger
-) -> None:
-    first = await grade()
-    asked = len(agreeing.made)
-    shelf.passages = [Passage("c", "d", "Re-indexed", "", 1, 0, 4, "Bees", 0.5)]
-    assert await grade() == first
-    assert len(agreeing.made) == asked
-    assert len(ledger.calls) == 3
-
-
-async def test_a_rerun_after_a_failure_pays_only_for_what_is_missing(
-    grade: Grade, agreeing: ScriptedMembers, ledger: MemoryLedger
-) -> None:
-    works = agreeing.answers[Role.GRADER_B]
-
-    async def fail(request: GradeRequest) -> GradeVerdict:
-        await ledger.written.wait()
-        raise ConnectionError("reset")
-
-    agreeing.answers[Role.GRADER_B] = fail
-    with pytest.raises(AgentFailure) as caught:
-        await grade()
-    assert (caught.value.retryable, caught.value.step_key) == (True, "grader:B")
-    agreeing.answers[Role.GRADER_B] = works
-    assert (await grade()).outcome is Outcome.PROPOSED
-    assert sorted(ledger.steps) == ["feedback", "grader:A", "grader:B"]
-
-
-class Overloaded(Exception):
-    retryable = True
-
-
-@pytest.mark.parametrize(
-    ("error", "retryable"),
-    [(ValueError("bad key"), False), (Overloaded(), True), (TimeoutError(), True)],
-)
-async def test_one_grader_failing_cancels_the_other(
-    grade: Grade, members: ScriptedMembers, error: Exception, retryable: bool
-) -> None:
-    started, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def wait(request: GradeRequest) -> GradeVerdict:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-        raise AssertionError
-
-    async def fail(request: GradeRequest) -> GradeVerdict:
-        await started.wait()
-        raise error
-
-    members.answers = {Role.GRADER_A: wait, Role.GRADER_B: fail}
-    with pytest.raises(AgentFailure) as caught:
-        await asyncio.wait_for(grade(), 5)
-    assert caught.value.retryable is retryable
-    assert "Bees" not in str(caught.value)
-    assert cancelled.is_set()
-
-
-async def test_a_member_that_takes_too_long_is_a_retryable_failure(
-    grade: Grade, members: ScriptedMembers
-) -> None:
-    async def wait(request: GradeRequest) -> GradeVerdict:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    members.answers = {Role.GRADER_A: wait, Role.GRADER_B: wait}
-    with pytest.raises(AgentFailure) as caught:
-        await grade(allowed=timedelta(milliseconds=20))
-    assert caught.value.retryable
-
-
-@pytest.mark.parametrize("stubborn", [False, True])
-async def test_cancelling_stops_although_a_member_resists(
-    grade: Grade, members: ScriptedMembers, ledger: MemoryLedger, stubborn: bool
-) -> None:
-    started, let_go = asyncio.Event(), asyncio.Event()
-
-    async def wait(request: GradeRequest) -> GradeVerdict:
-        started.set()
-        while True:
-            try:
-                await let_go.wait()
-            except asyncio.CancelledError:
-                if not stubborn:
-                    raise
-            else:
-                raise asyncio.CancelledError
-
-    members.answers = {Role.GRADER_A: wait, Role.GRADER_B: wait}
-    token = CancellationToken()
-    task = asyncio.create_task(grade(token=token))
-    await started.wait()
-    token.cancel()
-    with pytest.raises(AgentCancelled):
-        await asyncio.wait_for(task, 5)
-    assert ledger.calls == []
-    let_go.set()
-    await asyncio.sleep(0)
-
-
-async def test_a_cancelled_worker_task_is_cancelled_not_failed(
-    grade: Grade, members: ScriptedMembers
-) -> None:
-    started = asyncio.Event()
-
-    async def wait(request: GradeRequest) -> GradeVerdict:
-        started.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    members.answers = {Role.GRADER_A: wait, Role.GRADER_B: wait}
-    task = asyncio.create_task(grade())
-    await started.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
-async def test_a_run_cancelled_before_it_starts_calls_nobody(
-    grade: Grade, agreeing: ScriptedMembers
-) -> None:
-    token = CancellationToken()
-    token.cancel()
-    with pytest.raises(AgentCancelled):
-        await grade(token=token)
-    assert agreeing.made == []
-
-
-@pytest.mark.parametrize("stage", ["PREPARING", "GRADING", "CROSS_CHECKING"])
-async def test_a_lost_lease_stops_the_team_at_once(
-    grade: Grade, agreeing: ScriptedMembers, stages: StageList, stage: str
-) -> None:
-    stages.stop_at = stage
-    with pytest.raises(RuntimeError) as caught:
-        await grade()
-    assert caught.value is stages.stop
-    assert len(agreeing.made) == (2 if stage == "CROSS_CHECKING" else 0)
-
-
-async def test_a_ledger_that_refuses_is_heard(
-    grade: Grade, agreeing: ScriptedMembers, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def refuse(*args: object, **kwargs: object) -> None:
-        raise PermissionError("fence")
-
-    monkeypatch.setattr(ledger, "record", refuse)
-    with pytest.raises(PermissionError, match="fence"):
-        await grade()
 
 
 @pytest.mark.parametrize("text", ["", " \n ", "No submission."])

@@ -1,0 +1,132 @@
+"""Seats of the study team. A member is any AutoGen chat agent that answers its task."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TypeVar
+
+from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
+from autogen_agentchat.base import Response
+from autogen_agentchat.messages import (
+    BaseChatMessage,
+    ModelClientStreamingChunkEvent,
+    StructuredMessage,
+)
+from autogen_core import CancellationToken
+from autogen_core.models import ChatCompletionClient
+from pydantic import BaseModel, ValidationError
+
+from agents.ports import AgentFailure, Called, Embedder, Usage
+from agents.study.critic import OfflineCritic
+from agents.study.extractive import ExtractiveTutor
+from agents.study.messages import CriticVerdict, StudyPlan, TutorAnswer
+from agents.study.planner import OfflinePlanner
+from agents.study.prompts import CRITIC, PLANNER, TUTOR
+
+ReplyT = TypeVar("ReplyT", bound=BaseModel)
+Price = Callable[[Usage], int]
+
+
+def _free(_usage: Usage) -> int:
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """How a member is made, fresh for each call, and what a call costs in micro-units."""
+
+    make: Callable[[], BaseChatAgent]
+    provider: str
+    model: str
+    price: Price = _free
+
+
+@dataclass(frozen=True, slots=True)
+class StudyMembers:
+    """The planner answers a PlanTask with StudyPlan, the tutor a TutorTask with TutorAnswer
+    (streaming its JSON), the critic a CriticTask with CriticVerdict."""
+
+    planner: Seat
+    tutor: Seat
+    critic: Seat
+
+
+def offline_members(embedder: Embedder) -> StudyMembers:
+    """Members without a model, which need no key and no network."""
+    return StudyMembers(
+        planner=Seat(OfflinePlanner, "offline", "rules"),
+        tutor=Seat(lambda: ExtractiveTutor(embedder), "offline", "extractive"),
+        critic=Seat(OfflineCritic, "offline", "rules"),
+    )
+
+
+def model_members(
+    client: ChatCompletionClient, *, provider: str, model: str, price: Price = _free
+) -> StudyMembers:
+    """Members which are one language model in three roles, without tools.
+
+    To mix, take seats of both: `replace(model_members(...), critic=offline.critic)`.
+    """
+
+    def seat(name: str, system: str, reply: type[BaseModel], *, stream: bool = False) -> Seat:
+        def make() -> BaseChatAgent:
+            return AssistantAgent(
+                name=name,
+                model_client=client,
+                system_message=system,
+                output_content_type=reply,
+                model_client_stream=stream,
+            )
+
+        return Seat(make, provider, model, price)
+
+    return StudyMembers(
+        planner=seat("planner", PLANNER, StudyPlan),
+        tutor=seat("tutor", TUTOR, TutorAnswer, stream=True),
+        critic=seat("critic", CRITIC, CriticVerdict),
+    )
+
+
+async def consult(
+    seat: Seat,
+    task: BaseChatMessage,
+    reply: type[ReplyT],
+    *,
+    step_key: str,
+    cancellation: CancellationToken,
+    seconds: float,
+    on_chunk: Callable[[str], None] | None = None,
+) -> Called[ReplyT]:
+    """One call of a fresh member. `on_chunk` gets the text it streams.
+
+    Raises AgentFailure (retryable) when it takes longer than `seconds` or its reply is not a
+    `reply`; and what the member raises.
+    """
+    response: Response | None = None
+    try:
+        async with (
+            asyncio.timeout(seconds),
+            aclosing(seat.make().on_messages_stream([task], cancellation)) as events,
+        ):
+            async for event in events:
+                if isinstance(event, Response):
+                    response = event
+                elif isinstance(event, ModelClientStreamingChunkEvent) and on_chunk:
+                    on_chunk(event.content)
+    except TimeoutError as error:
+        raise AgentFailure(
+            f"no reply within {seconds:g} s", retryable=True, step_key=step_key
+        ) from error
+    except ValidationError as error:
+        raise AgentFailure(
+            f"the reply is not a {reply.__name__}", retryable=True, step_key=step_key
+        ) from error
+    message = response.chat_message if response else None
+    if not isinstance(message, StructuredMessage) or not isinstance(message.content, reply):
+        raise AgentFailure(
+            f"the reply is not a {reply.__name__}", retryable=True, step_key=step_key
+        )
+    counted = message.models_usage
+    usage = Usage(counted.prompt_tokens, counted.completion_tokens) if counted else Usage()
+    return Called(message.content, seat.provider, seat.model, usage, seat.price(usage))

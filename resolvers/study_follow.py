@@ -1,0 +1,229 @@
+"""Following a study session: numbered state events, and the text of an answer as it is written."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from persistence import streams, study
+from persistence.bus import Payload, Subscription, answer_topic
+from persistence.followers import Followed, Tick
+from persistence.tables.records import StreamEventRow
+from persistence.tables.study import MessageRow, StudySessionRow
+from resolvers.access import Permission, missing
+from resolvers.answer_text import AnswerChunk, AnswerText
+from resolvers.context import RequestContext
+from resolvers.global_ids import key_of
+from resolvers.refusals import Refusal, RefusalCode
+
+RENEW_SECONDS = 1.0
+"""Chunks are told under rights read so long ago at the most; numbered events under fresh ones."""
+
+CATCH_UP_SECONDS = 0.25
+_CHUNKS = 1_024
+
+
+class StudyEventKind(StrEnum):
+    """What an event of a study session tells."""
+
+    SNAPSHOT = "SNAPSHOT"
+    MESSAGE_STATE = "MESSAGE_STATE"
+    CHUNK = "CHUNK"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyEvent:
+    """`seq` is the event's number, or that of the last one told before it."""
+
+    seq: int
+    kind: StudyEventKind
+    at: datetime
+    session: StudySessionRow
+    message: MessageRow | None
+    chunk: AnswerChunk | None = None
+
+
+async def follow_session(
+    context: RequestContext, session_id: str, after_seq: int | None
+) -> AsyncGenerator[StudyEvent]:
+    """A snapshot, then what happens in the viewer's own session, without end.
+
+    Raises `Refusal`: NOT_FOUND, BAD_INPUT for a negative `after_seq`, RESYNC for one the stream
+    does not reach (any more), and whatever `context.renew` raises once rights are gone.
+    """
+    key = key_of(session_id, "StudySession", ("sessionId",))
+    context.note_own(Permission.STUDY_ASK)
+    if after_seq is not None and after_seq < 0:
+        raise Refusal(RefusalCode.BAD_INPUT, "`afterSeq` is 0 or a `seq`.", ("afterSeq",))
+    with ExitStack() as stack:
+        follower = _Follower(context, key, stack)
+        seq = await follower.start(after_seq)
+        yield follower.event(StudyEventKind.SNAPSHOT, seq)
+        async with (
+            context.followers.follow(key, seq) as events,
+            aclosing(follower.follow(events)) as told,
+        ):
+            async for event in told:
+                yield event
+
+
+class _Follower:
+    """One subscription: the session as last read, and the answer that is being written."""
+
+    def __init__(self, context: RequestContext, session_id: UUID, stack: ExitStack) -> None:
+        self._context, self._session_id, self._stack = context, session_id, stack
+        self._renewed = time.monotonic()
+        self._session: StudySessionRow | None = None
+        self._message: MessageRow | None = None
+        self._seq = 0
+        self._text = AnswerText(0, "")
+        self._chunks: Subscription | None = None
+
+    def event(
+        self,
+        kind: StudyEventKind,
+        seq: int,
+        *,
+        at: datetime | None = None,
+        chunk: AnswerChunk | None = None,
+    ) -> StudyEvent:
+        """An event as of what was last read. Raises `Refusal` when the session is gone."""
+        if self._session is None:
+            raise missing("study session", ("sessionId",))
+        return StudyEvent(seq, kind, at or self._context.now(), self._session, self._message, chunk)
+
+    async def start(self, after_seq: int | None) -> int:
+        """Reads the session as it stands; the number from which to go on."""
+        database = self._context.database
+        async with database.read() as connection:
+            found = await study.sessions_by_id(connection, self._context.viewer, [self._session_id])
+            if not found:
+                raise missing("study session", ("sessionId",))
+            latest = await streams.latest_seq(connection, self._session_id)
+            last = await study.latest_message(connection, self._session_id)
+            following = (
+                ()
+                if after_seq is None
+                else await streams.read_after(connection, self._session_id, after_seq, 1)
+            )
+        if after_seq is not None:
+            _check_reached(after_seq, latest, following)
+        self._session, self._seq = found[0], latest if after_seq is None else after_seq
+        if last is not None:
+            self._listen(last.id)
+            await self._read(last.id)
+        if self._message is not None:
+            self._text = AnswerText(self._message.generation, self._message.text)
+        return self._seq
+
+    async def follow(self, events: AsyncIterator[Followed]) -> AsyncGenerator[StudyEvent]:
+        """What happens, in order."""
+        coming: asyncio.Future[Any] = asyncio.ensure_future(anext(events))
+        written: asyncio.Future[Any] | None = None
+        try:
+            while True:
+                if written is None and self._chunks is not None:
+                    written = asyncio.ensure_future(self._chunks.get())
+                waited = {coming} if written is None else {coming, written}
+                timeout = CATCH_UP_SECONDS if self._text.behind else None
+                done, _ = await asyncio.wait(
+                    waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+                )
+                if written in done and written is not None:
+                    async for event in self._told(written.result()):
+                        yield event
+                    written = None
+                if not done:
+                    async for event in self._caught_up():
+                        yield event
+                if coming in done:
+                    if written is not None:
+                        written.cancel()
+                        written = None
+                    async for event in self._happened(coming.result()):
+                        yield event
+                    coming = asyncio.ensure_future(anext(events))
+        finally:
+            await _stopped(coming, written)
+
+    async def _happened(self, followed: Followed) -> AsyncIterator[StudyEvent]:
+        await self._renew()
+        if isinstance(followed, Tick):
+            if self._message is not None and self._message.state in study.OPEN:
+                async for event in self._caught_up():
+                    yield event
+            return
+        key = UUID(followed.payload["message_id"])
+        if self._message is None or self._message.id != key:
+            self._listen(key)
+            self._text = AnswerText(1, "")
+        async for event in self._caught_up(key):
+            yield event
+        self._seq = followed.seq or self._seq
+        yield self.event(StudyEventKind.MESSAGE_STATE, self._seq, at=followed.at)
+
+    async def _told(self, payload: Payload | None) -> AsyncIterator[StudyEvent]:
+        if time.monotonic() - self._renewed > RENEW_SECONDS:
+            await self._renew()
+        if payload is None:
+            async for event in self._caught_up():
+                yield event
+            return
+        chunk = AnswerChunk(payload["generation"], payload["offset"], payload["text"])
+        for event in self._written(self._text.take_chunk(chunk)):
+            yield event
+
+    async def _caught_up(self, message_id: UUID | None = None) -> AsyncIterator[StudyEvent]:
+        known = None if self._message is None else self._message.id
+        key = message_id or known
+        if key is None:
+            return
+        await self._read(key)
+        if self._message is not None:
+            told = self._text.take_row(self._message.generation, self._message.text)
+            for event in self._written(told):
+                yield event
+
+    def _written(self, chunks: Iterable[AnswerChunk]) -> Iterable[StudyEvent]:
+        for chunk in chunks:
+            yield self.event(StudyEventKind.CHUNK, self._seq, chunk=chunk)
+
+    def _listen(self, message_id: UUID) -> None:
+        """Before the row is read, so that what the row does not hold yet is heard."""
+        self._stack.close()
+        self._chunks = self._stack.enter_context(
+            self._context.bus.subscribe(answer_topic(message_id), size=_CHUNKS)
+        )
+
+    async def _read(self, message_id: UUID) -> None:
+        async with self._context.database.read() as connection:
+            rows = await study.messages_by_id(connection, self._context.viewer, [message_id])
+        if not rows:
+            raise missing("study session", ("sessionId",))
+        self._message = rows[0]
+
+    async def _renew(self) -> None:
+        if self._context.renew is not None:
+            self._context = await self._context.renew()
+        self._renewed = time.monotonic()
+
+
+def _check_reached(after_seq: int, latest: int, following: Iterable[StreamEventRow]) -> None:
+    if after_seq > latest or any(row.seq != after_seq + 1 for row in following):
+        raise Refusal(
+            RefusalCode.RESYNC,
+            "The session's events do not go on from there. Subscribe again without `afterSeq`.",
+            ("afterSeq",),
+        )
+
+
+async def _stopped(*futures: asyncio.Future[Any] | None) -> None:
+    waited = [future for future in futures if future is not None]
+    for future in waited:
+        future.cancel()
+    await asyncio.gather(*waited, return_exceptions=True)

@@ -1,0 +1,108 @@
+import json
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import update
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from ops.demo.client import Client
+from persistence.migrations import head
+from persistence.tables.identity import users
+from tests.world import ADMIN, World
+
+
+async def test_live_and_ready_and_metrics(world: World) -> None:
+    assert (await world.http.get("/live")).status_code == 200
+    ready = await world.http.get("/ready")
+    assert ready.status_code == 200, ready.text
+    assert set(ready.json()["checks"]) >= {"database", "migrations"}
+    metrics = await world.http.get("/metrics")
+    assert metrics.status_code == 200
+    assert "http_request" in metrics.text
+
+
+async def test_ready_says_why_it_is_not(world: World) -> None:
+    await world.resources.database.engine.dispose()
+    connection = await asyncpg.connect(world.resources.database.direct_dsn)
+    try:
+        await connection.execute("UPDATE alembic_version SET version_num = 'gone'")
+        ready = await world.http.get("/ready")
+        assert ready.status_code == 503
+        assert "migrate" in ready.json()["checks"]["migrations"]["reason"]
+    finally:
+        await connection.execute(f"UPDATE alembic_version SET version_num = '{head()}'")
+        await connection.close()
+
+
+async def test_without_a_token_only_the_schema_is_told(world: World) -> None:
+    nobody = Client(world.http, None)
+    answer = await nobody.raw("{ viewer { name } }")
+    assert answer["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+    assert (await nobody.raw("{ __typename }"))["data"] == {"__typename": "Query"}
+
+
+async def test_an_expired_token_says_so(world: World) -> None:
+    token = await world.token(ADMIN, timedelta(seconds=1))
+    world.resources.tokens._clock = lambda: 4_000_000_000.0  # noqa: SLF001 - the year 2096
+    answer = await Client(world.http, token).raw("{ viewer { name } }")
+    assert answer["errors"][0]["extensions"]["code"] == "TOKEN_EXPIRED"
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "é", "x" * 9000])
+async def test_a_broken_token_is_refused(world: World, token: str) -> None:
+    response = await world.http.post(
+        "/graphql",
+        json={"query": "{ viewer { name } }"},
+        headers={"Authorization": f"Bearer {token}".encode()},
+    )
+    assert response.status_code < 500
+    assert response.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+
+
+async def test_a_suspended_person_has_no_access(world: World) -> None:
+    token = await world.token(ADMIN)
+    async with world.resources.database.transaction() as connection:
+        await connection.execute(update(users).values(suspended=True))
+    answer = await Client(world.http, token).raw("{ viewer { name } }")
+    assert answer["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+
+
+async def socket_close(world: World, payload: dict[str, Any] | None) -> int:
+    url = str(world.http.base_url).replace("http", "ws", 1).rstrip("/") + "/graphql"
+    async with connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+        message: dict[str, Any] = {"type": "connection_init"}
+        await socket.send(json.dumps(message | ({"payload": payload} if payload else {})))
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                await socket.recv()
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code
+
+
+async def test_a_socket_without_a_token_is_closed(world: World) -> None:
+    assert await socket_close(world, None) == 4403
+
+
+async def test_a_socket_with_a_broken_token_is_closed(world: World) -> None:
+    assert await socket_close(world, {"Authorization": "Bearer x"}) in {4401, 4403}
+
+
+async def test_a_socket_closes_when_its_token_expires(world: World) -> None:
+    token = await world.token(ADMIN, timedelta(seconds=2))
+    assert await socket_close(world, {"Authorization": f"Bearer {token}"}) == 4403
+
+
+async def test_an_unknown_field_is_an_invalid_document(world: World) -> None:
+    admin = await world.client(ADMIN)
+    answer = await admin.raw("{ viewer { shoeSize } }")
+    assert answer["errors"][0]["extensions"]["code"] == "INVALID_DOCUMENT"
+
+
+async def test_graphiql_is_served_without_any_other_host(world: World) -> None:
+    page = await world.http.get("/graphql", headers={"Accept": "text/html"})
+    assert page.status_code == 200
+    assert "https://" not in page.text.replace("https://127.0.0.1", "")

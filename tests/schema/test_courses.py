@@ -1,0 +1,139 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from ops.bootstrap import create_admin, find_user
+from ops.demo import documents as gql
+from ops.demo.client import Client
+from resolvers.global_ids import global_id
+from tests.world import ADMIN, INSTRUCTOR, STUDENTS, World
+
+COURSES = """query($first: Int!, $after: String) { courses(first: $first, after: $after) {
+  nodes { id code } edges { cursor } pageInfo { hasNextPage endCursor } } }"""
+NODE = "query($id: ID!) { node(id: $id) { __typename id } }"
+
+
+def code_of(answer: dict[str, Any]) -> str:
+    return str(answer["errors"][0]["extensions"]["code"])
+
+
+async def test_a_retried_mutation_with_its_key_gives_the_first_result(world: World) -> None:
+    admin = await world.client(ADMIN)
+    first = await admin.change(gql.CREATE_COURSE, code="A", title="A", idempotencyKey="k")
+    again = await admin.change(gql.CREATE_COURSE, code="A", title="A", idempotencyKey="k")
+    assert first == again
+
+
+async def test_a_key_with_other_input_is_a_conflict(world: World) -> None:
+    admin = await world.client(ADMIN)
+    await admin.change(gql.CREATE_COURSE, code="A", title="A", idempotencyKey="k")
+    values = {"code": "B", "title": "B", "idempotencyKey": "k"}
+    answer = await admin.raw(gql.CREATE_COURSE, {"input": values})
+    payload = answer["data"]["createCourse"]
+    assert payload["course"] is None
+    assert payload["userErrors"][0]["code"] == "IDEMPOTENCY_CONFLICT"
+
+
+async def test_two_requests_with_one_key_at_once_do_the_work_once(world: World) -> None:
+    admin = await world.client(ADMIN)
+    made = await asyncio.gather(
+        *(admin.change(gql.CREATE_COURSE, code="A", title="A", idempotencyKey="k") for _ in "12345")
+    )
+    assert len({course["id"] for course in made}) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "path"),
+    [
+        ({"code": "", "title": "A"}, "code"),
+        ({"code": "A", "title": "x" * 201}, "title"),
+        ({"code": "A", "title": "A", "timeZone": "Mars/Olympus"}, "timeZone"),
+        ({"code": "NET", "title": "A"}, "code"),
+        ({"code": "A", "title": "A", "idempotencyKey": ""}, "idempotencyKey"),
+    ],
+)
+async def test_a_refused_input_names_its_field(
+    world: World, values: dict[str, str], path: str
+) -> None:
+    admin = await world.client(ADMIN)
+    answer = await admin.raw(gql.CREATE_COURSE, {"input": values})
+    (error,) = answer["data"]["createCourse"]["userErrors"]
+    assert (error["code"], error["path"]) == ("BAD_INPUT", ["input", path])
+
+
+@pytest.mark.parametrize("email", [INSTRUCTOR, STUDENTS[0]])
+async def test_only_an_admin_opens_courses(world: World, email: str) -> None:
+    client = await world.client(email)
+    answer = await client.raw(gql.CREATE_COURSE, {"input": {"code": "A", "title": "A"}})
+    assert answer["data"]["createCourse"]["userErrors"][0]["code"] == "FORBIDDEN"
+
+
+async def test_nobody_grants_a_role_to_themselves(world: World) -> None:
+    admin = await world.client(ADMIN)
+    own = global_id("User", await world.user_id(ADMIN))
+    values = {"userId": own, "role": "INSTRUCTOR", "courseId": world.course_id, "reason": "r"}
+    answer = await admin.raw(gql.GRANT_ROLE, {"input": values})
+    assert answer["data"]["grantRole"]["userErrors"][0]["code"] == "FORBIDDEN"
+
+
+async def test_an_instructor_cannot_make_an_instructor(world: World) -> None:
+    instructor = await world.client(INSTRUCTOR)
+    student = global_id("User", await world.user_id(STUDENTS[0]))
+    values = {"userId": student, "role": "INSTRUCTOR", "courseId": world.course_id, "reason": "r"}
+    answer = await instructor.raw(gql.GRANT_ROLE, {"input": values})
+    assert answer["data"]["grantRole"]["userErrors"][0]["code"] == "FORBIDDEN"
+
+
+async def test_pages_join_without_gap_or_repeat_while_rows_come(world: World) -> None:
+    admin = await world.client(ADMIN)
+    for code in "BDF":
+        await admin.change(gql.CREATE_COURSE, code=code, title=code)
+    seen, after = [], None
+    while True:
+        page = (await admin.ask(COURSES, {"first": 1, "after": after}))["courses"]
+        seen += [node["code"] for node in page["nodes"]]
+        if len(seen) == 2:
+            await admin.change(gql.CREATE_COURSE, code="A", title="comes before the cursor")
+        if not page["pageInfo"]["hasNextPage"]:
+            break
+        after = page["pageInfo"]["endCursor"]
+    assert seen == ["B", "D", "F", "NET"]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "bm9wZQ", "WyJhIl0", "WzFd", "W10", "é", "e30"])
+async def test_a_cursor_of_another_make_is_refused(world: World, cursor: str) -> None:
+    admin = await world.client(ADMIN)
+    answer = await admin.raw(COURSES, {"first": 1, "after": cursor})
+    assert code_of(answer) == "BAD_INPUT"
+
+
+@pytest.mark.parametrize("first", [0, -1, 101])
+async def test_a_page_has_1_to_100_rows(world: World, first: int) -> None:
+    admin = await world.client(ADMIN)
+    answer = await admin.raw(COURSES, {"first": first})
+    assert code_of(answer) in {"BAD_INPUT", "LIMIT_EXCEEDED"}
+
+
+@pytest.mark.parametrize("wrong", ["", "x", "////", "Q291cnNlOjE", "Q291cnNl", "é", "a" * 5000])
+async def test_an_id_of_another_make_is_refused(world: World, wrong: str) -> None:
+    admin = await world.client(ADMIN)
+    answer = await admin.raw(NODE, {"id": wrong})
+    assert code_of(answer) == "BAD_INPUT"
+
+
+async def test_another_organizations_course_is_as_missing_as_none(world: World) -> None:
+    await create_admin(
+        world.resources.database, organization="O", slug="other", email="o@o.org", name="O"
+    )
+    found = await find_user(world.resources.database, slug="other", email="o@o.org")
+    assert found is not None
+    stranger = Client(world.http, world.resources.issue_token(*found, 60))
+    missing = global_id("Course", found[0])
+    assert await stranger.ask(NODE, {"id": world.course_id}) == {"node": None}
+    assert await stranger.ask(NODE, {"id": missing}) == {"node": None}
+    enrol = {"courseId": world.course_id, "emails": ["o@o.org"]}
+    absent = {"courseId": missing, "emails": ["o@o.org"]}
+    assert await stranger.raw(gql.ENROL, {"input": enrol}) == await stranger.raw(
+        gql.ENROL, {"input": absent}
+    )
