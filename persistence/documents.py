@@ -287,15 +287,10 @@ async def move(
     return reached
 
 
-async def save_text(
-    connection: Connection, version_id: UUID, canonical: str, document: DocumentRow, media: str
-) -> None:
-    """Keeps the canonical text and the media type it was read as."""
+async def save_text(connection: Connection, version_id: UUID, canonical: str) -> None:
+    """Keeps the canonical text, which every offset refers to."""
     await connection.execute(
         update(document_versions).where(document_versions.c.id == version_id).values(text=canonical)
-    )
-    await connection.execute(
-        update(documents).where(documents.c.id == document.id).values(media_type=media)
     )
 
 

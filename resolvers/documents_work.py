@@ -76,13 +76,7 @@ class _Ingest:
             version_id, original = await documents.original_of(connection, self._document.id)
         extracted = await asyncio.to_thread(extract, original, media_type=self._document.media_type)
         del original
-        async with database.transaction() as connection:
-            self._state = await documents.move(
-                connection, self._document, self._state, DocumentEvent.CHUNK
-            )
-            await documents.save_text(connection, version_id, extracted.text)
-            await announce_state(connection, self._document, self._state)
-        await streams.announce(self._resources.bus)
+        await self._move(DocumentEvent.CHUNK, text=(version_id, extracted.text))
         chunks = await asyncio.to_thread(chunk, extracted, count_tokens=self._counter())
         await self._move(DocumentEvent.EMBED)
         for batch in _batches(chunks, BATCH_CHUNKS):
@@ -106,21 +100,27 @@ class _Ingest:
 
     async def _end(self, event: DocumentEvent, failure: dict[str, str] | None) -> None:
         try:
-            async with self._resources.database.transaction() as connection:
-                self._state = await documents.move(
-                    connection, self._document, self._state, event, failure=failure
-                )
-                await announce_state(connection, self._document, self._state)
-                if event is DocumentEvent.TAKEOVER:
-                    await enqueue_ingest(connection, self._document)
+            await self._move(event, failure=failure)
         except IngestLost:
-            return
-        await streams.announce(self._resources.bus)
+            logger.info("document %s: taken over or deleted meanwhile", self._document.id)
 
-    async def _move(self, event: DocumentEvent) -> None:
+    async def _move(
+        self,
+        event: DocumentEvent,
+        *,
+        failure: dict[str, str] | None = None,
+        text: tuple[UUID, str] | None = None,
+    ) -> None:
         async with self._resources.database.transaction() as connection:
-            self._state = await documents.move(connection, self._document, self._state, event)
-            await announce_state(connection, self._document, self._state)
+            reached = await documents.move(
+                connection, self._document, self._state, event, failure=failure
+            )
+            if text is not None:
+                await documents.save_text(connection, *text)
+            await announce_state(connection, self._document, reached)
+            if event is DocumentEvent.TAKEOVER:
+                await enqueue_ingest(connection, self._document)
+        self._state = reached
         await streams.announce(self._resources.bus)
 
     async def _index(self, version_id: UUID, batch: Sequence[TextChunk]) -> None:

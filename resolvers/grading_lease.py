@@ -7,8 +7,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from autogen_core import CancellationToken
-
+from agents.cancellation import CancellationToken
 from agents.ports import Usage
 from persistence import grading, grading_work, leases, ledger, streams
 from persistence.database import Connection

@@ -7,8 +7,7 @@ from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
-from autogen_core import CancellationToken
-
+from agents.cancellation import CancellationToken
 from agents.ports import AgentCancelled, AgentFailure
 from persistence import grading_work, streams
 from persistence.database import Conflict

@@ -49,7 +49,6 @@ async def perform(
     Raises `Refusal`. With an idempotency key the ids are kept with viewer, mutation and input
     hash in the same transaction: the same input gives them again, another is refused.
     """
-    viewer = context.viewer
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= 200:
         raise Refusal(
             RefusalCode.BAD_INPUT,
@@ -59,24 +58,15 @@ async def perform(
     try:
         async with context.database.transaction() as connection:
             transaction = Transaction(connection)
-            if idempotency_key is not None:
-                replayed = await replays.claim(
-                    connection,
-                    organization_id=viewer.organization_id,
-                    user_id=viewer.user_id,
-                    mutation=name,
-                    key=idempotency_key,
-                    input_hash=input_hash(values),
-                )
-                if replayed is not None:
-                    context.checked.add(permission)
-                    return replayed
-            done = await work(context, transaction, **values)
-            ids = done if isinstance(done, list) else [done]
-            if permission not in context.checked:
-                raise RuntimeError(f"{name} never asked for {permission}")
-            if idempotency_key is not None:
-                await replays.keep(connection, viewer.user_id, name, idempotency_key, ids)
+            ids = await _first_result(context, connection, name, values, idempotency_key)
+            if ids is None:
+                done = await work(context, transaction, **values)
+                ids = done if isinstance(done, list) else [done]
+                if permission not in context.checked:
+                    raise RuntimeError(f"{name} never asked for {permission}")
+                if idempotency_key is not None:
+                    user_id = context.viewer.user_id
+                    await replays.keep(connection, user_id, name, idempotency_key, ids)
     except replays.OtherInput:
         raise Refusal(
             RefusalCode.IDEMPOTENCY_CONFLICT,
@@ -88,6 +78,26 @@ async def perform(
     for topic, payload in transaction.hints:
         await context.bus.publish(topic, payload)
     return ids
+
+
+async def _first_result(
+    context: RequestContext,
+    connection: Connection,
+    name: str,
+    values: Mapping[str, Any],
+    idempotency_key: str | None,
+) -> list[UUID] | None:
+    viewer = context.viewer
+    if idempotency_key is None:
+        return None
+    return await replays.claim(
+        connection,
+        organization_id=viewer.organization_id,
+        user_id=viewer.user_id,
+        mutation=name,
+        key=idempotency_key,
+        input_hash=input_hash(values),
+    )
 
 
 def refusal_of(error: Exception) -> Exception:

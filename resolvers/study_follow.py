@@ -145,7 +145,11 @@ class _Follower:
                     if written is not None:
                         written.cancel()
                         written = None
-                    async for event in self._happened(coming.result()):
+                    try:
+                        followed = coming.result()
+                    except StopAsyncIteration:  # the process is closing; the client resumes
+                        return
+                    async for event in self._happened(followed):
                         yield event
                     coming = asyncio.ensure_future(anext(events))
         finally:

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
 from agents.grading.result import ReviewCode
-from agents.grading.verdict import Role as Slot
 from persistence.tables.grading import Assessor
 from resolvers import assignments, grading, rubrics
 from resolvers.context import RequestContext
@@ -42,13 +42,22 @@ described_enum(
     PEER="A fellow student.",
     SELF="The author.",
 )
+
+
+class AssessmentSlot(StrEnum):
+    """A seat of the grading team that assesses."""
+
+    A = "A"
+    B = "B"
+    ARBITER = "ARBITER"
+
+
 described_enum(
-    Slot,
+    AssessmentSlot,
     "A seat of the grading team.",
-    GRADER_A="The first grader.",
-    GRADER_B="The second grader, who does not see the first.",
+    A="The first grader.",
+    B="The second grader, who does not see the first.",
     ARBITER="The third reader, of what the two disagree about.",
-    FEEDBACK="The writer of the feedback.",
 )
 
 
@@ -84,13 +93,10 @@ class CriterionAssessment:
 @strawberry.type(description="What one assessor found about the answer to one question.")
 class Assessment:
     assessor: Assessor = described("Who assessed.")
+    slot: AssessmentSlot = described("The assessor's seat in the team.")
     generation: int = described("Of which grading of the task: 1 for the first.")
     model: str = described("The model, as provider:model.")
     prompt_version: str = described("The version of its instructions.")
-
-    @strawberry.field(description="The assessor's seat in the team.")
-    def slot(root: Any) -> Slot:
-        return Slot(root.slot)
 
     @batched("The question.")
     async def question(parents: Sequence[Any], context: RequestContext) -> Sequence[QuestionRef]:

@@ -1,7 +1,6 @@
 """Course material, as the API shows it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -32,7 +31,6 @@ described_enum(
 
 
 @strawberry.type(description="Why a document is not searchable.")
-@dataclass(frozen=True)
 class DocumentFailure:
     code: str = described(
         "For programs: UNSUPPORTED_TYPE, NOT_TEXT, EMPTY, TOO_LARGE, BAD_ENCODING or INTERNAL."

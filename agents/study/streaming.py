@@ -141,7 +141,7 @@ class Draft:
         async with self._writing:
             text = "".join(self._pending)
             self._pending.clear()
-            if text := text.replace("\x00", ""):
+            if text:
                 await self._sink.write(self._length, text)
                 self._written.append(text)
                 self._length += len(text)

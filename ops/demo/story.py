@@ -78,29 +78,7 @@ async def open_course(admin: Client, content: DemoContent) -> str:
 async def write_assignment(instructor: Client, content: DemoContent, course_id: str) -> Course:
     """The rubric, the assignment and its anchor papers, all published."""
     wanted = content.assignment
-    rubric = await instructor.change(
-        gql.CREATE_RUBRIC,
-        courseId=course_id,
-        title=wanted.title,
-        criteria=[
-            {
-                "title": c.title,
-                "guidelines": c.guidelines,
-                "points": str(c.points),
-                "levels": [
-                    {
-                        "title": level.title,
-                        "description": level.description,
-                        "minPoints": str(level.min_points),
-                        "maxPoints": str(level.max_points),
-                    }
-                    for level in c.levels
-                ],
-            }
-            for c in wanted.criteria
-        ],
-        idempotencyKey=key("rubric"),
-    )
+    rubric = await _rubric(instructor, content, course_id)
     made = rubric["versions"][0]["criteria"]
     criteria = {c.key: m["id"] for c, m in zip(wanted.criteria, made, strict=True)}
     await instructor.change(
@@ -135,6 +113,34 @@ async def write_assignment(instructor: Client, content: DemoContent, course_id: 
         gql.PUBLISH_ASSIGNMENT, assignmentId=assignment["id"], idempotencyKey=key("publish")
     )
     return Course(course_id, assignment["id"], question_id, criteria)
+
+
+async def _rubric(instructor: Client, content: DemoContent, course_id: str) -> dict[str, Any]:
+    wanted = content.assignment
+    rubric: dict[str, Any] = await instructor.change(
+        gql.CREATE_RUBRIC,
+        courseId=course_id,
+        title=wanted.title,
+        criteria=[
+            {
+                "title": c.title,
+                "guidelines": c.guidelines,
+                "points": str(c.points),
+                "levels": [
+                    {
+                        "title": level.title,
+                        "description": level.description,
+                        "minPoints": str(level.min_points),
+                        "maxPoints": str(level.max_points),
+                    }
+                    for level in c.levels
+                ],
+            }
+            for c in wanted.criteria
+        ],
+        idempotencyKey=key("rubric"),
+    )
+    return rubric
 
 
 async def upload_documents(instructor: Client, content: DemoContent, course_id: str) -> None:

@@ -1,0 +1,131 @@
+"""Search finds what answers, and never what is out of scope, whichever plan is taken."""
+
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from persistence import retrieval
+from persistence.database import add
+from persistence.retrieval import PassageRow, PassageScope
+from persistence.tables.identity import OrganizationRow
+from resolvers.documents_work import ingest_document
+from resolvers.retrieval import CourseSearch
+from tests.study_world import StudyWorld, add_course, add_people, embedder, study_world  # noqa: F401 - fixtures
+
+Search = Callable[..., Awaitable[list[PassageRow]]]
+QUESTION = "What happens when the time to live of a packet reaches zero?"
+
+
+@pytest.fixture(params=["exact", "hnsw"])
+async def search(
+    study_world: StudyWorld,  # noqa: F811 - the fixture
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Search:
+    """A search by either plan; by default for everything the viewer's course has."""
+    if request.param == "hnsw":
+        monkeypatch.setattr(retrieval, "EXACT_ROWS", 0)
+
+    async def run(
+        query: str = QUESTION,
+        *,
+        organization_id: UUID | None = None,
+        course_id: UUID | None = None,
+        model: str | None = None,
+        limit: int = 10,
+    ) -> list[PassageRow]:
+        (vector,) = await study_world.embedder.embed([query])
+        scope = PassageScope(
+            organization_id or study_world.organization_id,
+            [course_id or study_world.course_id],
+            model or study_world.embedder.name,
+        )
+        async with study_world.database.read() as connection:
+            return list(await retrieval.search(connection, scope, query, vector, limit))
+
+    return run
+
+
+async def test_a_question_finds_its_passage_first(
+    study_world: StudyWorld,
+    search: Search,
+) -> None:
+    await study_world.ingest()
+    rows = await search()
+    assert rows[0].document_title == "routing"
+    assert rows[0].heading_path == ["Routing", "Time to live"]
+    assert "time to live reaches zero" in rows[0].text
+    assert [r.score for r in rows] == sorted((r.score for r in rows), reverse=True)
+    assert [r.id for r in await search(limit=1)] == [rows[0].id]
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?!", "the of and", "it's a 'quoted' \\ back:slash & | ! (query", "zzzqqq"]
+)
+async def test_any_text_is_a_query(
+    study_world: StudyWorld,
+    search: Search,
+    query: str,
+) -> None:
+    await study_world.ingest()
+    assert len(await search(query)) == 3  # vectors rank everything in scope
+
+
+async def test_nothing_out_of_scope_is_found(
+    study_world: StudyWorld,
+    search: Search,
+) -> None:
+    world = study_world
+    (stranger,) = await add_people(world.database, world.organization_id, ["other"])
+    elsewhere = await add_course(world.database, world.organization_id, "OTH", stranger)
+    routing, transport = await world.ingest()
+    other = await world.upload(
+        "x.md",
+        "When the time to live of a packet reaches zero.",
+        course_id=elsewhere,
+        user_id=stranger,
+    )
+    await ingest_document(world.work(), other)
+    foreign = OrganizationRow(name="Foreign", slug="foreign")
+    async with world.database.transaction() as connection:
+        await add(connection, foreign)
+
+    mine = {row.document_id for row in await search()}
+    assert mine == {routing, transport}
+    assert {row.document_id for row in await search(course_id=elsewhere)} == {other}
+    assert await search(organization_id=foreign.id) == []
+    assert await search(model="another model") == []
+
+
+@pytest.mark.parametrize("state", ["UPLOADED", "EMBEDDING", "FAILED", "DELETED"])
+async def test_only_ready_documents_are_found(
+    study_world: StudyWorld,
+    search: Search,
+    state: str,
+) -> None:
+    routing, transport = await study_world.ingest()
+    async with study_world.database.transaction() as connection:
+        await connection.execute(
+            text("UPDATE document SET state = :state WHERE id = :id"),
+            {"state": state, "id": routing},
+        )
+    assert {row.document_id for row in await search()} == {transport}
+
+
+async def test_both_plans_rank_alike(
+    study_world: StudyWorld,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = study_world
+    await world.ingest(
+        {f"{n}.md": f"Fact {n}: the switch {n} has {n} ports and one table.\n" for n in range(40)}
+    )
+    bound = CourseSearch(
+        world.database, world.embedder, world.embedder.name, world.organization_id, world.course_id
+    )
+    exact = await bound.search("How many ports has the switch 7?", 5)
+    monkeypatch.setattr(retrieval, "EXACT_ROWS", 0)
+    assert await bound.search("How many ports has the switch 7?", 5) == exact
+    assert exact[0].document_title == "7"

@@ -1,0 +1,278 @@
+"""Documents from upload to search, and what becomes of those that break down on the way."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from persistence import streams
+from persistence.jobs import outstanding
+from persistence.lifecycle.documents import DocumentState
+from persistence.streams import Sequencer
+from persistence.tables.documents import ChunkRow, DocumentRow
+from resolvers import documents
+from resolvers.access import Permission
+from resolvers.documents_work import ingest_document, sweep_documents
+from resolvers.global_ids import global_id
+from resolvers.refusals import Refusal, RefusalCode
+from tests.study_world import MATERIAL, StudyWorld, embedder, study_world  # noqa: F401 - fixtures
+
+AT_ONCE = timedelta(0)
+
+
+async def document(world: StudyWorld, key: UUID, user_id: UUID | None = None) -> DocumentRow | None:
+    context = await world.context(user_id or world.instructor)
+    (row,) = await documents.load_documents(context, [key])
+    return row
+
+
+async def state(world: StudyWorld, key: UUID) -> str:
+    row = await document(world, key)
+    assert row is not None
+    return row.state
+
+
+async def chunks(world: StudyWorld, key: UUID) -> list[ChunkRow]:
+    context = await world.context(world.instructor)
+    row = await document(world, key)
+    assert row is not None
+    (page,) = await documents.list_chunks([row], context, 100, None)
+    return list(page.rows)
+
+
+async def count(world: StudyWorld, query: str, **values: Any) -> int:
+    async with world.database.read() as connection:
+        return int((await connection.execute(text(query), values)).scalar_one())
+
+
+async def jobs_of(world: StudyWorld) -> frozenset[UUID]:
+    async with world.database.read() as connection:
+        return await outstanding(connection, documents.INGEST)
+
+
+async def test_an_upload_becomes_searchable(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+    world = study_world
+    key = await world.upload("routing.md", MATERIAL["routing.md"])
+    assert await state(world, key) == DocumentState.UPLOADED
+    assert await jobs_of(world) == {key}
+
+    await ingest_document(world.work(), key)
+
+    row = await document(world, key)
+    assert row is not None
+    assert (row.state, row.title, row.file_name) == ("READY", "routing", "routing.md")
+    assert (row.media_type, row.byte_size) == ("text/markdown", len(MATERIAL["routing.md"]))
+    found = await chunks(world, key)
+    assert [c.ordinal for c in found] == list(range(len(found)))
+    assert all(MATERIAL["routing.md"][c.start : c.end] == c.text for c in found)
+    assert ["Routing", "Time to live"] in [c.heading_path for c in found]
+    (extent,) = await documents.get_extents([row], await world.context(world.ann))
+    assert (extent.chunks, extent.pages) == (len(found), None)
+
+
+async def test_each_state_is_an_event(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+    key = (await study_world.ingest({"a.txt": "Page one.\fPage two."}))[0]
+    await Sequencer(study_world.database, study_world.bus).number()
+    async with study_world.database.read() as connection:
+        events = await streams.read_after(connection, key, 0, 100)
+    told = [event.payload["state"] for event in events]
+    assert told == ["UPLOADED", "EXTRACTING", "CHUNKING", "EMBEDDING", "READY"]
+    row = await document(study_world, key)
+    assert row is not None
+    (extent,) = await documents.get_extents([row], await study_world.context(study_world.ann))
+    assert extent.pages == 2
+
+
+async def test_members_read_what_is_ready(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+    world = study_world
+    key = await world.upload("routing.md", MATERIAL["routing.md"])
+    assert await document(world, key, world.ann) is None
+    await ingest_document(world.work(), key)
+    assert await document(world, key, world.ann) is not None
+    (chunk, *_) = await chunks(world, key)
+    assert (await documents.load_chunks(await world.context(world.ann), [chunk.id]))[0] is not None
+
+
+async def test_the_same_content_is_the_same_document(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+    world = study_world
+    first = await world.upload("routing.md", MATERIAL["routing.md"])
+    assert await world.upload("copy.md", MATERIAL["routing.md"]) == first
+    both = await asyncio.gather(*(world.upload(f"{n}.md", "Twice at once.") for n in range(2)))
+    assert both[0] == both[1]
+    assert await count(world, "SELECT count(*) FROM document") == 2
+
+
+async def test_content_that_failed_may_come_again(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+    first = await study_world.upload("empty.md", " \n ")
+    await ingest_document(study_world.work(), first)
+    row = await document(study_world, first)
+    assert row is not None
+    assert row.state == "NO_TEXT"
+    assert row.failure is not None
+    assert row.failure.keys() == {"code", "message", "advice"}
+    assert row.failure["code"] == "EMPTY"
+    assert await study_world.upload("empty.md", " \n ") != first
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "declared", "code"),
+    [
+        ("slides.pdf", b"%PDF-1.7", "application/pdf", RefusalCode.UNSUPPORTED_FILE),
+        ("notes.md", b"%PDF-1.7 \xe2\xe3", "text/markdown", RefusalCode.UNSUPPORTED_FILE),
+        ("notes.txt", bytes(range(256)) * 8, None, RefusalCode.UNSUPPORTED_FILE),
+        ("notes.exe", b"text", "application/octet-stream", RefusalCode.UNSUPPORTED_FILE),
+        ("", b"text", "text/plain", RefusalCode.BAD_INPUT),
+        ("big.txt", b"a" * 25_000_001, "text/plain", RefusalCode.TOO_LARGE),
+    ],
+)
+async def test_a_file_that_is_not_read_is_refused_at_once(
+    study_world: StudyWorld,  # noqa: F811 - the fixture
+    name: str,
+    content: bytes,
+    declared: str | None,
+    code: RefusalCode,
+) -> None:
+    with pytest.raises(Refusal) as refused:
+        await study_world.upload(name, content, content_type=declared)
+    assert (refused.value.code, refused.value.path) == (code, ("input", "file"))
+    assert await count(study_world, "SELECT count(*) FROM document") == 0
+
+
+async def test_a_file_that_breaks_further_in_fails_with_advice(
+    study_world: StudyWorld,  # noqa: F811 - the fixture
+) -> None:
+    key = await study_world.upload("latin.txt", b"Fine. " * 20_000 + "caf\xe9 ".encode("latin-1"))
+    await ingest_document(study_world.work(), key)
+    row = await document(study_world, key)
+    assert row is not None
+    assert (row.state, (row.failure or {}).get("code")) == ("FAILED", "BAD_ENCODING")
+
+
+async def test_students_do_not_upload(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+    with pytest.raises(Refusal) as refused:
+        await study_world.upload("a.md", "Text.", user_id=study_world.ann)
+    assert refused.value.code is RefusalCode.FORBIDDEN
+
+
+async def test_deleting_removes_text_bytes_and_vectors(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+    world = study_world
+    key, other = await world.ingest()
+    with pytest.raises(Refusal) as refused:
+        await _delete(world, key, world.ann)
+    assert refused.value.code is RefusalCode.FORBIDDEN
+    await _delete(world, key, world.instructor)
+    assert await state(world, key) == "DELETED"
+    assert await document(world, key, world.ann) is None
+    held = "SELECT count(*) FROM {} WHERE document_id = :key"
+    assert await count(world, held.format("chunk"), key=key) == 0
+    assert await count(world, held.format("document_version"), key=key) == 0
+    assert await count(world, held.format("chunk"), key=other) > 0
+    assert await world.upload("routing.md", MATERIAL["routing.md"]) != key
+
+
+async def _delete(world: StudyWorld, key: UUID, user_id: UUID) -> None:
+    await world.change(
+        user_id,
+        documents.delete_document,
+        Permission.DOCUMENT_WRITE,
+        document_id=global_id("Document", key),
+    )
+
+
+class _Broken:
+    """An embedder whose process dies, or whose call fails, in the middle of a document."""
+
+    def __init__(self, world: StudyWorld, error: BaseException) -> None:
+        self._world, self._error = world, error
+
+    def count_tokens(self, text: str) -> int:
+        return self._world.embedder.count_tokens(text)
+
+    async def embed(self, texts: Any) -> Any:
+        raise self._error
+
+
+async def _break(world: StudyWorld, key: UUID, error: BaseException) -> None:
+    work = world.work()
+    object.__setattr__(work, "embedder", _Broken(world, error))
+    await ingest_document(work, key)
+
+
+async def test_an_ingest_whose_worker_died_is_taken_over(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+    world = study_world
+    key = await world.upload("routing.md", MATERIAL["routing.md"])
+    with pytest.raises(asyncio.CancelledError):
+        await _break(world, key, asyncio.CancelledError())
+    assert await state(world, key) == "EMBEDDING"
+    await sweep_documents(world.work())
+    assert await state(world, key) == "EMBEDDING"  # not stuck for long enough
+    await sweep_documents(world.work(), stuck_after=AT_ONCE)
+    assert await state(world, key) == "UPLOADED"
+    await ingest_document(world.work(), key)
+    assert await state(world, key) == "READY"
+    assert len(await chunks(world, key)) == 2
+
+
+async def test_a_stalled_worker_writes_nothing_after_the_takeover(
+    study_world: StudyWorld,  # noqa: F811 - the fixture
+) -> None:
+    world = study_world
+    key = await world.upload("routing.md", MATERIAL["routing.md"])
+    work = world.work()
+    reached, go = asyncio.Event(), asyncio.Event()
+
+    class Stalled(_Broken):
+        async def embed(self, texts: Any) -> Any:
+            reached.set()
+            await go.wait()
+            return await world.embedder.embed(texts)
+
+    object.__setattr__(work, "embedder", Stalled(world, RuntimeError()))
+    stalled = asyncio.create_task(ingest_document(work, key))
+    await reached.wait()
+    await sweep_documents(world.work(), stuck_after=AT_ONCE)
+    await ingest_document(world.work(), key)
+    before = [c.id for c in await chunks(world, key)]
+    go.set()
+    await stalled
+    assert await state(world, key) == "READY"
+    assert [c.id for c in await chunks(world, key)] == before
+
+
+async def test_what_breaks_down_three_times_fails(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+    world = study_world
+    key = await world.upload("routing.md", MATERIAL["routing.md"])
+    for expected in ("UPLOADED", "UPLOADED", "FAILED"):
+        await _break(world, key, RuntimeError("no memory"))
+        assert await state(world, key) == expected
+    row = await document(world, key)
+    assert row is not None
+    assert (row.failure or {}).get("code") == "INTERNAL"
+
+
+async def test_a_worker_that_dies_every_time_fails(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+    world = study_world
+    key = await world.upload("routing.md", MATERIAL["routing.md"])
+    for expected in ("UPLOADED", "UPLOADED", "FAILED"):
+        with pytest.raises(asyncio.CancelledError):
+            await _break(world, key, asyncio.CancelledError())
+        await sweep_documents(world.work(), stuck_after=AT_ONCE)
+        assert await state(world, key) == expected
+
+
+async def test_a_document_whose_job_was_lost_is_enqueued_again(
+    study_world: StudyWorld,  # noqa: F811 - the fixture
+) -> None:
+    world = study_world
+    key = await world.upload("routing.md", MATERIAL["routing.md"])
+    async with world.database.transaction() as connection:
+        await connection.execute(text("DELETE FROM pgqueuer"))
+    await sweep_documents(world.work())
+    assert await jobs_of(world) == frozenset()  # too young to be missed
+    await sweep_documents(world.work(), waiting_for=AT_ONCE)
+    await sweep_documents(world.work(), waiting_for=AT_ONCE)
+    assert await jobs_of(world) == {key}
+    assert await count(world, "SELECT count(*) FROM pgqueuer") == 1

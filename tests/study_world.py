@@ -1,0 +1,207 @@
+"""A course with people and material, below the API: rows, contexts, a worker's resources."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+
+from agents.models.embedding import MiniLM
+from agents.ports import PassageSearch
+from agents.study.team import StudyTeam
+from persistence.bus import Bus, open_postgres_bus
+from persistence.database import Database, add
+from persistence.followers import StreamFollowers, open_followers
+from persistence.roles import Role
+from persistence.tables.courses import CourseRow, EnrollmentRow
+from persistence.tables.identity import OrganizationRow, RoleGrantRow, UserRow
+from persistence.users import find_viewer
+from resolvers import documents, mutations
+from resolvers.access import Permission
+from resolvers.context import RequestContext
+from resolvers.documents_work import ingest_document
+from resolvers.global_ids import global_id
+from resolvers.work import WorkResources
+
+MATERIAL = {
+    "routing.md": (
+        "# Routing\n\nA router forwards each packet towards its destination. It looks up the "
+        "longest matching prefix in its forwarding table.\n\n## Time to live\n\nEach router lowers "
+        "the time to live field of a packet by one. When the time to live reaches zero, the packet "
+        "is discarded and an ICMP message is sent back.\n"
+    ),
+    "transport.md": (
+        "# Transport\n\nTCP gives a reliable, ordered stream of bytes. It acknowledges what was "
+        "received and sends again what was lost. UDP gives no such guarantee.\n"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """An upload, as the edge hands it over."""
+
+    filename: str | None
+    content: bytes
+    content_type: str | None = None
+
+    async def read(self, size: int = -1) -> bytes:
+        return self.content if size < 0 else self.content[:size]
+
+
+@dataclass(frozen=True)
+class StudyWorld:
+    """One organization with an instructor, two students and a course."""
+
+    database: Database
+    bus: Bus
+    followers: StreamFollowers
+    embedder: MiniLM
+    organization_id: UUID
+    course_id: UUID
+    instructor: UUID
+    ann: UUID
+    bob: UUID
+
+    async def context(self, user_id: UUID) -> RequestContext:
+        """A context with the rights this person has now, which can be renewed."""
+        async with self.database.read() as connection:
+            viewer = await find_viewer(
+                connection, user_id, self.organization_id, datetime.max.replace(tzinfo=UTC)
+            )
+
+        async def renew() -> RequestContext:
+            return await self.context(user_id)
+
+        return RequestContext(
+            database=self.database,
+            bus=self.bus,
+            followers=self.followers,
+            embedder=self.embedder,
+            signed_in=viewer,
+            correlation_id="test",
+            renew=renew,
+        )
+
+    def work(self, team: Callable[[PassageSearch], Any] | None = None) -> WorkResources:
+        """A worker's resources."""
+        return WorkResources(
+            database=self.database,
+            bus=self.bus,
+            embedder=self.embedder,
+            embedding_model=self.embedder.name,
+            grading_team=cast(Any, None),
+            study_team=cast(Callable[[PassageSearch], StudyTeam], team),
+            lease_seconds=3,
+        )
+
+    async def change(
+        self, user_id: UUID, work: mutations.Work, permission: Permission, **values: Any
+    ) -> UUID:
+        """Runs a mutation of one result as this person."""
+        context = await self.context(user_id)
+        (made,) = await mutations.perform(
+            context, work.__name__, permission, work, values, values.pop("key", None)
+        )
+        return made
+
+    async def upload(
+        self,
+        name: str,
+        content: bytes | str,
+        *,
+        content_type: str | None = None,
+        course_id: UUID | None = None,
+        user_id: UUID | None = None,
+    ) -> UUID:
+        """Hands a file in, as the instructor."""
+        data = content.encode() if isinstance(content, str) else content
+        return await self.change(
+            user_id or self.instructor,
+            documents.upload_document,
+            Permission.DOCUMENT_WRITE,
+            course_id=global_id("Course", course_id or self.course_id),
+            file=File(name, data, content_type),
+            title=None,
+        )
+
+    async def ingest(self, material: dict[str, str] | None = None) -> list[UUID]:
+        """Hands material in and makes it searchable."""
+        keys = [await self.upload(name, text) for name, text in (material or MATERIAL).items()]
+        for key in keys:
+            await ingest_document(self.work(), key)
+        return keys
+
+
+async def add_people(database: Database, organization_id: UUID, names: Sequence[str]) -> list[UUID]:
+    """People of an organization."""
+    rows = [
+        UserRow(organization_id=organization_id, email=f"{n}@example.edu", name=n.title())
+        for n in names
+    ]
+    async with database.transaction() as connection:
+        await add(connection, *rows)
+    return [row.id for row in rows]
+
+
+async def add_course(
+    database: Database,
+    organization_id: UUID,
+    code: str,
+    instructor: UUID,
+    students: Sequence[UUID] = (),
+) -> UUID:
+    """A course with its instructor and students."""
+    course = CourseRow(organization_id=organization_id, code=code, title=f"Course {code}")
+    grant = RoleGrantRow(
+        organization_id=organization_id,
+        user_id=instructor,
+        role=Role.INSTRUCTOR,
+        course_id=course.id,
+        reason="Teaches",
+    )
+    enrolled = [
+        EnrollmentRow(
+            organization_id=organization_id,
+            course_id=course.id,
+            user_id=student,
+            role=Role.STUDENT,
+            state="ACTIVE",
+        )
+        for student in students
+    ]
+    async with database.transaction() as connection:
+        for rows in ([course], [grant], enrolled):
+            await add(connection, *rows)
+    return course.id
+
+
+@pytest.fixture(scope="session")
+async def embedder() -> AsyncIterator[MiniLM]:
+    """The built-in model, loaded once."""
+    model = MiniLM()
+    await model.prepare()
+    yield model
+    model.close()
+
+
+@pytest.fixture
+async def study_world(database: Database, embedder: MiniLM) -> AsyncIterator[StudyWorld]:
+    """The course, without material."""
+    organization = OrganizationRow(name="Org", slug="study-org")
+    async with database.transaction() as connection:
+        await add(connection, organization)
+    instructor, ann, bob = await add_people(database, organization.id, ["instructor", "ann", "bob"])
+    course = await add_course(database, organization.id, "NET", instructor, [ann, bob])
+    async with (
+        open_postgres_bus(database) as bus,
+        open_followers(database, bus, poll_seconds=0.2) as followers,
+    ):
+        yield StudyWorld(
+            database, bus, followers, embedder, organization.id, course, instructor, ann, bob
+        )
+
+
+__all__ = ["StudyWorld", "add_course", "add_people", "embedder", "study_world"]
