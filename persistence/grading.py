@@ -21,9 +21,10 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    type_coerce,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, distinct_on
 
 from persistence.database import Connection, change, fetch, fetch_one
 from persistence.keyset import Page, pages_by_parent
@@ -172,7 +173,8 @@ async def pages_of_tasks(
         shape=GradingTaskRow,
         parent=grading_tasks.c.run_id,
         parents=run_ids,
-        key=[grading_tasks.c.alias, grading_tasks.c.id],
+        # the column's own type does not tell a cursor that it holds str
+        key=[type_coerce(grading_tasks.c.alias, Text), grading_tasks.c.id],
         first=first,
         after=after,
     )
@@ -291,7 +293,7 @@ async def add_tasks(connection: Connection, run: GradingRunRow) -> int:
                 [GradeState.RELEASED, GradeState.HIDDEN]
             ),
         )
-        .distinct(attempts.c.submission_id)
+        .ext(distinct_on(attempts.c.submission_id))
         .order_by(attempts.c.submission_id, attempts.c.number.desc())
         .subquery()
     )

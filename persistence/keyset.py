@@ -54,9 +54,7 @@ def decode_cursor(cursor: str, key: Key) -> list[object]:
 def _revive(kind: type, value: str) -> object:
     if kind is datetime:
         return datetime.fromisoformat(value)
-    if kind is UUID:
-        return UUID(value)
-    return kind(value)
+    return kind(value) if kind in {UUID, int} else value
 
 
 def _page(rows: Sequence[Any], width: int, first: int, after: str | None) -> Page[Any]:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
+from agents.grading.brief import GradingPolicy
 from persistence import assignments, grading, grading_work, streams
 from persistence.database import Connection, add
 from persistence.followers import Tick
@@ -194,7 +195,10 @@ async def start_grading_run(
         course_id=assignment.course_id,
         assignment_id=assignment.id,
         started_by=viewer.user_id,
-        config={"rubric_versions": await _rubric_versions(connection, assignment)},
+        config={
+            "rubric_versions": await _rubric_versions(connection, assignment),
+            "sample_rate": str(GradingPolicy().sample_rate),
+        },
         budget_micros=budget_micros,
         currency=code,
     )

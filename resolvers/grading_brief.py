@@ -102,7 +102,10 @@ def tasks_of(material: Material) -> list[QuestionTask]:
                 points_possible=question.points,
                 reference_answer=question.reference_answer,
                 exemplars=tuple(papers[question.id]),
-                policy=GradingPolicy(sample_key=str(material.run.id)),
+                policy=GradingPolicy(
+                    sample_key=str(material.run.id),
+                    sample_rate=Decimal(material.run.config["sample_rate"]),
+                ),
                 late_by=material.attempt.late_by or None,
                 late_policy=late_policy_of(material.assignment.late_policy),
                 language=material.course.language,

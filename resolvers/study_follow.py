@@ -77,7 +77,7 @@ class _Follower:
 
     def __init__(self, context: RequestContext, session_id: UUID, stack: ExitStack) -> None:
         self._context, self._session_id, self._stack = context, session_id, stack
-        self._renewed = time.monotonic()
+        self._renewed = self._read_at = time.monotonic()
         self._session: StudySessionRow | None = None
         self._message: MessageRow | None = None
         self._seq = 0
@@ -181,6 +181,9 @@ class _Follower:
         chunk = AnswerChunk(payload["generation"], payload["offset"], payload["text"])
         for event in self._written(self._text.take_chunk(chunk)):
             yield event
+        if self._text.behind and time.monotonic() - self._read_at > CATCH_UP_SECONDS:
+            async for event in self._caught_up():
+                yield event
 
     async def _caught_up(self, message_id: UUID | None = None) -> AsyncIterator[StudyEvent]:
         known = None if self._message is None else self._message.id
@@ -209,7 +212,7 @@ class _Follower:
             rows = await study.messages_by_id(connection, self._context.viewer, [message_id])
         if not rows:
             raise missing("study session", ("sessionId",))
-        self._message = rows[0]
+        self._message, self._read_at = rows[0], time.monotonic()
 
     async def _renew(self) -> None:
         if self._context.renew is not None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
+import pytest
 from autogen_agentchat.agents import BaseChatAgent
 from autogen_agentchat.base import Response
 from autogen_agentchat.messages import BaseChatMessage, StructuredMessage
@@ -21,12 +22,12 @@ from agents.grading.members import GradeTask, MemberIdentity
 from agents.grading.team import GradingTeam
 from agents.grading.verdict import CriterionVerdict, FeedbackText, GradeRequest, GradeVerdict
 from agents.ports import Usage
-from persistence.bus import Bus
+from persistence.bus import Bus, open_postgres_bus
 from persistence.database import Database, add, fetch
-from persistence.followers import StreamFollowers
+from persistence.followers import StreamFollowers, open_followers
 from persistence.lifecycle.submissions import AttemptState, SubmissionState
 from persistence.roles import Role
-from persistence.sequencer import Sequencer
+from persistence.streams import Sequencer
 from persistence.tables.assignments import (
     AssignmentKind,
     AssignmentRow,
@@ -79,7 +80,9 @@ class Member(BaseChatAgent):
         return (StructuredMessage[GradeVerdict], StructuredMessage[FeedbackText])
 
     async def on_messages(
-        self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
+        self,
+        messages: Sequence[BaseChatMessage],
+        cancellation_token: CancellationToken,  # noqa: ARG002 - the base class's name
     ) -> Response:
         message = messages[-1]
         self._members.calls[self._seat] += 1
@@ -128,7 +131,7 @@ class Members:
     def identity(self, role: Seat) -> MemberIdentity:
         return MemberIdentity("scripted", role.value.lower(), "1")
 
-    def cost_micros(self, role: Seat, usage: Usage) -> int:
+    def cost_micros(self, role: Seat, usage: Usage) -> int:  # noqa: ARG002 - the port's names
         return self.cost
 
     def verdict(self, seat: Seat, request: GradeRequest) -> GradeVerdict:
@@ -278,6 +281,12 @@ class GradingWorld:
             assignment_id=global_id("Assignment", self.assignment.id),
             **{"budget_micros": None, "currency": "USD"} | values,
         )
+        async with self.database.transaction() as connection:  # no routine check by chance
+            await connection.execute(
+                update(grading_runs)
+                .where(grading_runs.c.id == run_id)
+                .values(config=grading_runs.c.config.op("||")({"sample_rate": "0"}))
+            )
         if feeding:
             await feed(self.work())
         return run_id
@@ -290,6 +299,7 @@ class GradingWorld:
 
     async def run(self, run_id: UUID) -> GradingRunRow:
         """The run as it is now."""
+        row: GradingRunRow
         (row,) = await self.rows(GradingRunRow, grading_runs.c.id == run_id)
         return row
 
@@ -305,7 +315,8 @@ class GradingWorld:
     async def count(self, shape: type[Any]) -> int:
         """How many rows a table has."""
         async with self.database.read() as connection:
-            return int(await connection.scalar(select(func.count()).select_from(table_of(shape))))
+            count = await connection.scalar(select(func.count()).select_from(table_of(shape)))
+            return count or 0
 
     async def expire(self, task_id: UUID) -> None:
         """Lets the lease of a task run out now."""
@@ -336,12 +347,14 @@ class GradingWorld:
     async def grade(self, submission: SubmissionRow) -> GradeRow:
         """The submission's grade row."""
         table = table_of(GradeRow)
+        row: GradeRow
         (row,) = await self.rows(GradeRow, table.c.submission_id == submission.id)
         return row
 
     async def version(self, grade: GradeRow) -> GradeVersionRow:
         """The version in force."""
         table = table_of(GradeVersionRow)
+        row: GradeVersionRow
         (row,) = await self.rows(GradeVersionRow, table.c.grade_id == grade.id, table.c.is_current)
         return row
 
@@ -362,10 +375,17 @@ async def _person(connection: Any, organization_id: UUID, name: str) -> UUID:
     return user.id
 
 
-async def make_grading_world(
-    database: Database, bus: Bus, followers: StreamFollowers
-) -> GradingWorld:
-    """Writes the rows."""
+@pytest.fixture
+async def grading_world(database: Database) -> AsyncIterator[GradingWorld]:
+    """The course with its assignment, nothing handed in."""
+    async with (
+        open_postgres_bus(database) as bus,
+        open_followers(database, bus, poll_seconds=0.2) as followers,
+    ):
+        yield await _make(database, bus, followers)
+
+
+async def _make(database: Database, bus: Bus, followers: StreamFollowers) -> GradingWorld:
     organization = OrganizationRow(name="Test", slug="test")
     async with database.transaction() as connection:
         await add(connection, organization)
@@ -381,7 +401,6 @@ async def make_grading_world(
                 user_id=instructor,
                 role=Role.INSTRUCTOR,
                 course_id=course.id,
-                granted_by=instructor,
                 reason="test",
             ),
         )
@@ -486,4 +505,4 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
-__all__ = ["AsyncIterator", "Gate", "GradingWorld", "Members", "make_grading_world", "until"]
+__all__ = ["Gate", "GradingWorld", "Members", "grading_world", "until"]

@@ -164,7 +164,8 @@ def _decode(data: bytes) -> str:
     try:
         text = body.decode(encoding)
     except UnicodeDecodeError as error:
-        _refuse_binary(body.decode("latin-1"))
+        if encoding == "utf-8":
+            _refuse_binary(body.decode("latin-1"))
         line = body.count(b"\n", 0, error.start) + 1
         raise ExtractionFailure(
             ExtractionCode.BAD_ENCODING,

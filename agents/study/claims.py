@@ -149,7 +149,10 @@ def _claim(answer: TutorAnswer, start: int, end: int, passages: Sequence[Passage
     sentence = answer.text[start:end]
     markers = list(dict.fromkeys(int(found) for found in _MARKER.findall(sentence)))
     if not markers:
-        says_nothing = sentence.endswith((":", "?")) or len(set(terms(sentence))) < _MIN_TERMS
+        says_nothing = (
+            sentence.rstrip("\"'\u201d)").endswith((":", "?"))
+            or len(set(terms(sentence))) < _MIN_TERMS
+        )
         return None if says_nothing else Claim(start, end, (), UnsupportedReason.NO_CITATION)
     citations: list[Citation] = []
     bad: list[int] = []

@@ -76,8 +76,6 @@ def planned(request: PlanRequest) -> StudyPlan:
         )
     parts = questions(question)
     queries = [question, *(part for part in parts if len(parts) > 1)]
-    if len(parts) == 1 and len(topic) > _MAX_TOPIC_TERMS:
-        queries.append(" ".join(topic))
     return StudyPlan(
         route=Route.DOCUMENTS, queries=queries[: request.max_queries], reason="question"
     )

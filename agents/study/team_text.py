@@ -114,8 +114,8 @@ def _places(passages: Sequence[Passage]) -> list[tuple[str, Passage]]:
 
 def _guiding_question(number: int, passage: Passage, question: str) -> str:
     shared = _own_terms(question, [passage])[:3]
-    about = " and ".join(shared) if shared else "your task"
-    return f"In {number}: what is said about {about}, and which reason is given for it?"
+    about = ", ".join(shared) if shared else "your task"
+    return f"In {number}: what does it say about {about}? Which reason does it give?"
 
 
 def _own_terms(words: str, passages: Sequence[Passage]) -> list[str]:

@@ -22,8 +22,11 @@ _STOP_WORDS: Final = """\
     things this those through to too under until up us use used uses using very want was way we
     well were what when where whether which while who whom whose why will with within without
     would yes yet you your explain describe define discuss mean means meaning question answer
-    work works working happen happens know understand"""
+    work works working happen happens know understand
+    compare
+    difference differences different differ distinguish"""
 _STOP: Final = frozenset(_STOP_WORDS.split())
+_NOWHERE: Final = math.log(2)
 _ENDINGS: Final = (
     "izations", "ization", "ations", "ation", "missions", "mission", "ments", "ment", "ingly",
     "edly", "ings", "ing", "ions", "ion", "ers", "er", "ies", "ied", "es", "ed", "ly", "s", "e",
@@ -59,10 +62,10 @@ def inverse_frequency(texts: Iterable[Collection[str]]) -> dict[str, float]:
 def coverage(asked: Collection[str], found: Collection[str], weights: Mapping[str, float]) -> float:
     """The weighted share of distinct asked terms that occur in `found`, from 0 to 1.
 
-    A term without a weight occurs nowhere: it weighs as much as the rarest. 0 when nothing is
+    A term without a weight occurs nowhere: it weighs more than the rarest. 0 when nothing is
     asked.
     """
-    heaviest = max(weights.values(), default=1.0)
+    heaviest = max(weights.values(), default=1.0) + _NOWHERE
     total = {term: weights.get(term, heaviest) for term in set(asked)}
     if not total:
         return 0.0

@@ -106,8 +106,9 @@ async def _study(console: Console, student: Client, content: DemoContent, course
 
 
 async def _hand_in(console: Console, cast: Cast, course: story.Course) -> None:
+    console.print()
     with _progress(console) as progress:
-        bar = progress.add_task("\nStudents hand in", total=len(cast.content.submissions))
+        bar = progress.add_task("Students hand in", total=len(cast.content.submissions))
         for submission in cast.content.submissions:
             student = await cast.client(submission.student_email)
             await story.submit(student, course, submission)

@@ -18,7 +18,8 @@ def show_answer(console: Console, message: dict[str, Any]) -> None:
     verdict = {"COMPLETE": "checked", "ABSTAINED": "not in the material"}
     console.print(f"[dim]{verdict.get(message['state'], message['state'])}[/dim]")
     for citation in message["citations"]:
-        where = " / ".join([citation["document"]["title"], *citation["chunk"]["headingPath"]])
+        headings = dict.fromkeys([citation["document"]["title"], *citation["chunk"]["headingPath"]])
+        where = " / ".join(headings)
         mark = "verbatim" if citation["verified"] else "NOT FOUND"
         console.print(
             Text.assemble(
@@ -30,12 +31,11 @@ def show_answer(console: Console, message: dict[str, Any]) -> None:
 def grade_table(lines: Sequence[GradeLine]) -> Table:
     """Alias, proposal, the instructor's mark, and why a person must look."""
     table = Table(title="Proposed grades beside the demo instructor's marks", title_justify="left")
-    table.add_column("alias")
-    table.add_column("submission")
-    table.add_column("proposed", justify="right")
-    table.add_column("instructor", justify="right")
-    table.add_column("state")
-    table.add_column("why a person must look")
+    table.add_column("alias", no_wrap=True)
+    table.add_column("submission", ratio=2)
+    table.add_column("AI", justify="right", no_wrap=True)
+    table.add_column("person", justify="right", no_wrap=True)
+    table.add_column("NEEDS_HUMAN, because", ratio=2, overflow="fold")
     for line in lines:
         proposed = "-" if line.proposed is None else f"{line.proposed:.2f}"
         style = "yellow" if line.state == "NEEDS_HUMAN" else ""
@@ -44,8 +44,7 @@ def grade_table(lines: Sequence[GradeLine]) -> Table:
             line.trait,
             proposed,
             f"{line.instructor:.0f}",
-            line.state,
-            ", ".join(line.reasons),
+            "\n".join(line.reasons),
             style=style,
         )
     return table

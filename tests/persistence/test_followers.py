@@ -103,25 +103,40 @@ async def test_lost_hints_cost_time_only(
 
 
 async def test_a_cut_bus_loses_nothing(database: Database, bus: Bus, organization_id: UUID) -> None:
-    """The numbers come from another process, whose bus lives; ours is cut again and again."""
+    """The hints get lost and no poll comes: being connected again is what wakes the follower."""
     stream = uuid4()
     admin = await database.direct()
     try:
         async with (
-            open_postgres_bus(database) as far,
             open_followers(database, bus, poll_seconds=60) as followers,
             followers.follow(stream, 0) as events,
         ):
             await tick(events)
             for n in range(1, 6):
+                await publish(database, Silent(bus), organization_id, stream, 1)
                 await admin.execute(
                     "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity"
                     " WHERE application_name = 'assay bus listener'"
                 )
-                await publish(database, far, organization_id, stream, 1)
                 assert await until(events, n) == [n]
     finally:
         await admin.close()
+
+
+async def test_followers_of_two_processes_see_the_same(
+    database: Database, bus: Bus, followers: StreamFollowers, organization_id: UUID
+) -> None:
+    stream = uuid4()
+    async with (
+        open_postgres_bus(database) as far,
+        open_followers(database, far, poll_seconds=60) as others,
+        followers.follow(stream, 0) as near_events,
+        others.follow(stream, 0) as far_events,
+    ):
+        await tick(far_events)
+        for n in (2, 4):
+            await publish(database, bus, organization_id, stream, 2)
+            assert await until(near_events, n) == await until(far_events, n) == [n - 1, n]
 
 
 async def test_one_read_serves_a_hundred_followers(

@@ -1,7 +1,5 @@
 import asyncio
 import logging
-import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -202,6 +200,7 @@ async def test_stopping_waits_for_what_runs_and_takes_nothing_new(database: Data
     async with running(JobRunner(database, {"grade": handler}, {"grade": 2})) as stop:
         await asyncio.wait_for(started.wait(), SOON)
         stop.set()
+        await asyncio.sleep(0.1)  # a request for jobs that is under way is still answered
         await put(database, uuid4())
         await asyncio.sleep(0.1)
         assert await counts(database) == QueuedCounts(1, 1)
@@ -249,26 +248,22 @@ async def test_a_killed_workers_jobs_are_taken_over(
     await put(database, *ids)
     script = tmp_path / "worker.py"
     script.write_text(STUCK_WORKER)
-    worker = subprocess.Popen(  # noqa: ASYNC220 - its output is read in a thread
-        [sys.executable, str(script), database_dsn],
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(script),
+        database_dsn,
         cwd=REPOSITORY,
         env={"PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.PIPE,
-        text=True,
+        stdout=asyncio.subprocess.PIPE,
     )
     assert worker.stdout is not None
     try:
-        print(
-            "LINES",
-            [(await asyncio.to_thread(worker.stdout.readline), worker.poll()) for _ in range(4)],
-        )
-        lines = [await asyncio.to_thread(worker.stdout.readline) for _ in range(4)]
-        stuck = {UUID(line.strip()) for line in lines}
+        async with asyncio.timeout(SOON):
+            stuck = {UUID((await worker.stdout.readline()).decode().strip()) for _ in range(4)}
         assert await counts(database) == QueuedCounts(2, 4)
     finally:
-        worker.send_signal(signal.SIGKILL)
-        worker.wait()
-        worker.stdout.close()
+        worker.kill()
+        await worker.wait()
     ran: list[UUID] = []
 
     async def handler(payload_id: UUID) -> None:

@@ -1,5 +1,7 @@
 """Search finds what answers, and never what is out of scope, whichever plan is taken."""
 
+# ruff: noqa: F811 - a fixture is asked for under the name it was imported by
+
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
@@ -20,7 +22,7 @@ QUESTION = "What happens when the time to live of a packet reaches zero?"
 
 @pytest.fixture(params=["exact", "hnsw"])
 async def search(
-    study_world: StudyWorld,  # noqa: F811 - the fixture
+    study_world: StudyWorld,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Search:

@@ -21,7 +21,9 @@ class Client:
         self.text = self.text[: chunk.offset] + chunk.text + self.text[after:]
 
 
-generations = st.lists(st.lists(st.text(min_size=1, max_size=4), max_size=8), min_size=1, max_size=3)
+generations = st.lists(
+    st.lists(st.text(min_size=1, max_size=4), max_size=8), min_size=1, max_size=3
+)
 
 
 @given(generations, st.data())

@@ -1,5 +1,7 @@
 """Documents from upload to search, and what becomes of those that break down on the way."""
 
+# ruff: noqa: F811 - a fixture is asked for under the name it was imported by
+
 import asyncio
 from datetime import timedelta
 from typing import Any
@@ -53,7 +55,7 @@ async def jobs_of(world: StudyWorld) -> frozenset[UUID]:
         return await outstanding(connection, documents.INGEST)
 
 
-async def test_an_upload_becomes_searchable(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+async def test_an_upload_becomes_searchable(study_world: StudyWorld) -> None:
     world = study_world
     key = await world.upload("routing.md", MATERIAL["routing.md"])
     assert await state(world, key) == DocumentState.UPLOADED
@@ -73,7 +75,7 @@ async def test_an_upload_becomes_searchable(study_world: StudyWorld) -> None:  #
     assert (extent.chunks, extent.pages) == (len(found), None)
 
 
-async def test_each_state_is_an_event(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+async def test_each_state_is_an_event(study_world: StudyWorld) -> None:
     key = (await study_world.ingest({"a.txt": "Page one.\fPage two."}))[0]
     await Sequencer(study_world.database, study_world.bus).number()
     async with study_world.database.read() as connection:
@@ -86,7 +88,7 @@ async def test_each_state_is_an_event(study_world: StudyWorld) -> None:  # noqa:
     assert extent.pages == 2
 
 
-async def test_members_read_what_is_ready(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+async def test_members_read_what_is_ready(study_world: StudyWorld) -> None:
     world = study_world
     key = await world.upload("routing.md", MATERIAL["routing.md"])
     assert await document(world, key, world.ann) is None
@@ -96,7 +98,7 @@ async def test_members_read_what_is_ready(study_world: StudyWorld) -> None:  # n
     assert (await documents.load_chunks(await world.context(world.ann), [chunk.id]))[0] is not None
 
 
-async def test_the_same_content_is_the_same_document(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+async def test_the_same_content_is_the_same_document(study_world: StudyWorld) -> None:
     world = study_world
     first = await world.upload("routing.md", MATERIAL["routing.md"])
     assert await world.upload("copy.md", MATERIAL["routing.md"]) == first
@@ -105,7 +107,7 @@ async def test_the_same_content_is_the_same_document(study_world: StudyWorld) ->
     assert await count(world, "SELECT count(*) FROM document") == 2
 
 
-async def test_content_that_failed_may_come_again(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+async def test_content_that_failed_may_come_again(study_world: StudyWorld) -> None:
     first = await study_world.upload("empty.md", " \n ")
     await ingest_document(study_world.work(), first)
     row = await document(study_world, first)
@@ -129,7 +131,7 @@ async def test_content_that_failed_may_come_again(study_world: StudyWorld) -> No
     ],
 )
 async def test_a_file_that_is_not_read_is_refused_at_once(
-    study_world: StudyWorld,  # noqa: F811 - the fixture
+    study_world: StudyWorld,
     name: str,
     content: bytes,
     declared: str | None,
@@ -142,7 +144,7 @@ async def test_a_file_that_is_not_read_is_refused_at_once(
 
 
 async def test_a_file_that_breaks_further_in_fails_with_advice(
-    study_world: StudyWorld,  # noqa: F811 - the fixture
+    study_world: StudyWorld,
 ) -> None:
     key = await study_world.upload("latin.txt", b"Fine. " * 20_000 + "caf\xe9 ".encode("latin-1"))
     await ingest_document(study_world.work(), key)
@@ -151,13 +153,13 @@ async def test_a_file_that_breaks_further_in_fails_with_advice(
     assert (row.state, (row.failure or {}).get("code")) == ("FAILED", "BAD_ENCODING")
 
 
-async def test_students_do_not_upload(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+async def test_students_do_not_upload(study_world: StudyWorld) -> None:
     with pytest.raises(Refusal) as refused:
         await study_world.upload("a.md", "Text.", user_id=study_world.ann)
     assert refused.value.code is RefusalCode.FORBIDDEN
 
 
-async def test_deleting_removes_text_bytes_and_vectors(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+async def test_deleting_removes_text_bytes_and_vectors(study_world: StudyWorld) -> None:
     world = study_world
     key, other = await world.ingest()
     with pytest.raises(Refusal) as refused:
@@ -191,7 +193,7 @@ class _Broken:
     def count_tokens(self, text: str) -> int:
         return self._world.embedder.count_tokens(text)
 
-    async def embed(self, texts: Any) -> Any:
+    async def embed(self, texts: Any) -> Any:  # noqa: ARG002 - the port's
         raise self._error
 
 
@@ -201,7 +203,7 @@ async def _break(world: StudyWorld, key: UUID, error: BaseException) -> None:
     await ingest_document(work, key)
 
 
-async def test_an_ingest_whose_worker_died_is_taken_over(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+async def test_an_ingest_whose_worker_died_is_taken_over(study_world: StudyWorld) -> None:
     world = study_world
     key = await world.upload("routing.md", MATERIAL["routing.md"])
     with pytest.raises(asyncio.CancelledError):
@@ -217,7 +219,7 @@ async def test_an_ingest_whose_worker_died_is_taken_over(study_world: StudyWorld
 
 
 async def test_a_stalled_worker_writes_nothing_after_the_takeover(
-    study_world: StudyWorld,  # noqa: F811 - the fixture
+    study_world: StudyWorld,
 ) -> None:
     world = study_world
     key = await world.upload("routing.md", MATERIAL["routing.md"])
@@ -242,7 +244,7 @@ async def test_a_stalled_worker_writes_nothing_after_the_takeover(
     assert [c.id for c in await chunks(world, key)] == before
 
 
-async def test_what_breaks_down_three_times_fails(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+async def test_what_breaks_down_three_times_fails(study_world: StudyWorld) -> None:
     world = study_world
     key = await world.upload("routing.md", MATERIAL["routing.md"])
     for expected in ("UPLOADED", "UPLOADED", "FAILED"):
@@ -253,7 +255,7 @@ async def test_what_breaks_down_three_times_fails(study_world: StudyWorld) -> No
     assert (row.failure or {}).get("code") == "INTERNAL"
 
 
-async def test_a_worker_that_dies_every_time_fails(study_world: StudyWorld) -> None:  # noqa: F811 - the fixture
+async def test_a_worker_that_dies_every_time_fails(study_world: StudyWorld) -> None:
     world = study_world
     key = await world.upload("routing.md", MATERIAL["routing.md"])
     for expected in ("UPLOADED", "UPLOADED", "FAILED"):
@@ -264,7 +266,7 @@ async def test_a_worker_that_dies_every_time_fails(study_world: StudyWorld) -> N
 
 
 async def test_a_document_whose_job_was_lost_is_enqueued_again(
-    study_world: StudyWorld,  # noqa: F811 - the fixture
+    study_world: StudyWorld,
 ) -> None:
     world = study_world
     key = await world.upload("routing.md", MATERIAL["routing.md"])

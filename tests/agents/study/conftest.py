@@ -16,45 +16,61 @@ from agents.study.team import StudyTeam
 CORPUS = (
     (
         "UDP",
-        "UDP adds ports and a checksum to IP and very little else. Its header has four fields and "
-        "takes 8 bytes. Live voice and video calls use UDP because a packet that arrives after "
-        "its moment of playback is useless.",
+        (
+            "UDP adds ports and a checksum to IP and little else. Its header has four fields and "
+            "takes 8 bytes. Live voice and video calls use UDP because a packet that arrives after "
+            "its moment of playback is useless."
+        ),
     ),
     (
         "Retransmission",
-        "When a sender receives three duplicate acknowledgements, it retransmits the missing "
-        "segment at once without waiting for the timer. This is called fast retransmit. The "
-        "timeout is computed from measured round-trip times.",
+        (
+            "When a sender receives three duplicate acknowledgements, it retransmits the missing "
+            "segment at once without waiting for the timer. This is called fast retransmit. The "
+            "timeout is computed from measured round-trip times."
+        ),
     ),
     (
         "Flow control",
-        "Flow control protects the receiver. The receiver advertises the free space of its buffer "
-        "as the receive window, and the sender never has more unacknowledged data in flight.",
+        (
+            "Flow control protects the receiver. The receiver advertises the free space of its "
+            "buffer as the receive window, and the sender never has more unacknowledged data out."
+        ),
     ),
     (
         "Congestion control",
-        "Congestion control protects the network. The sender keeps a congestion window, which "
-        "grows while acknowledgements arrive and is halved after a loss.",
+        (
+            "Congestion control protects the network. The sender keeps a congestion window, which "
+            "grows while acknowledgements arrive and is halved after a loss."
+        ),
     ),
     (
         "Slow start",
-        "A new connection begins with slow start: the congestion window doubles in each round "
-        "trip until it reaches a threshold. The name is misleading, since growth is exponential.",
+        (
+            "A new connection begins with slow start: the congestion window doubles in each round "
+            "trip until it reaches a threshold. The name is misleading: growth is exponential."
+        ),
     ),
     (
         "ARP",
-        "The Address Resolution Protocol, ARP, finds the MAC address that belongs to an IPv4 "
-        "address on the same link. A host broadcasts a request and the owner answers.",
+        (
+            "The Address Resolution Protocol, ARP, finds the MAC address that belongs to an IPv4 "
+            "address on the same link. A host broadcasts a request and the owner answers."
+        ),
     ),
     (
         "DNS caching",
-        "Each DNS record carries a time to live in seconds. A resolver may keep the record in its "
-        "cache only until that time has passed.",
+        (
+            "Each DNS record carries a time to live in seconds. A resolver may keep the record in "
+            "its cache only until that time has passed."
+        ),
     ),
     (
         "Cookies",
-        "HTTP is stateless. A site that wants to recognise a visitor sends a cookie, which the "
-        "browser returns with each later request.",
+        (
+            "HTTP is stateless. A site that wants to recognise a visitor sends a cookie, which the "
+            "browser returns with each later request."
+        ),
     ),
 )
 PROMPT = (

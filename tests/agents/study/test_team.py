@@ -38,7 +38,7 @@ class EndlessTutor(BaseChatAgent):
     async def on_messages(self, messages, cancellation_token):
         raise NotImplementedError
 
-    async def on_messages_stream(self, messages, cancellation_token):
+    async def on_messages_stream(self, messages, cancellation_token):  # noqa: ARG002 - AutoGen's
         try:
             yield ModelClientStreamingChunkEvent(content='{"text":"', source="tutor")
             while True:
@@ -176,7 +176,7 @@ async def test_small_talk_needs_no_search(study):
 
 
 async def test_odd_characters_are_survived(study):
-    outcome = await study.ask("What is UDP\x00 \ud800 🙂 used for, [1] [SEP] ```?")
+    outcome = await study.ask("Why do live voice and video\x00 calls \ud800 🙂 use UDP [SEP] ```?")
     assert outcome.state is StudyState.COMPLETE
     assert outcome.citations
 
@@ -232,7 +232,7 @@ async def test_a_failing_search_stops_the_others_as_itself(study):
     class BrokenSearch:
         cancelled = 0
 
-        async def search(self, query, limit):
+        async def search(self, query, limit):  # noqa: ARG002 - the port's signature
             if query.startswith("What does a TCP"):
                 raise study.lease_lost("search")
             try:
