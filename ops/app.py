@@ -42,6 +42,7 @@ def edge_limits(settings: Settings) -> EdgeLimits:
         directives=settings.document_directives,
         variables=settings.document_variables,
         cost=settings.operation_cost,
+        default_list=4,  # the lists without a page are short: criteria, levels, attempts
         errors=settings.returned_errors,
         operation_seconds=settings.operation_seconds,
         ws_init_seconds=settings.ws_init_seconds,

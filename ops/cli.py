@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -33,8 +34,14 @@ Port = Annotated[int | None, typer.Option(help="The port to listen on.")]
 LONGEST_TOKEN = 12 * 3600
 
 
-def _settings(data_dir: Path | None = None, port: int | None = None) -> Settings:
-    given = {"data_dir": data_dir and data_dir.expanduser().resolve(), "port": port}
+def _settings(
+    data_dir: Path | None = None, port: int | None = None, log_level: str | None = None
+) -> Settings:
+    given = {
+        "data_dir": data_dir and data_dir.expanduser().resolve(),
+        "port": port,
+        "log_level": log_level,
+    }
     try:
         settings = load_settings(None, **{k: v for k, v in given.items() if v is not None})
     except SettingsError as e:
@@ -111,7 +118,7 @@ def demo(
     console = Console()
 
     async def main() -> None:
-        settings = _settings(data_dir, port)
+        settings = _settings(data_dir, port, os.environ.get("ASSAY_LOG_LEVEL", "WARNING"))
         console.print(f"Starting the embedded PostgreSQL in {settings.data_dir} …")
         async with (
             open_resources(settings) as resources,
@@ -136,7 +143,7 @@ def token(
     """Print an access token for somebody."""
 
     async def main() -> None:
-        async with open_resources(_settings(data_dir)) as resources:
+        async with open_resources(_settings(data_dir, log_level="WARNING")) as resources:
             found = await find_user(resources.database, slug=organization, email=email)
             if found is None:
                 _stop(f"Nobody in {organization!r} has the address {email!r}.")
@@ -158,7 +165,7 @@ def create(
     """Make the first admin of an organization, and the organization if it is new."""
 
     async def main() -> None:
-        async with open_resources(_settings(data_dir)) as resources:
+        async with open_resources(_settings(data_dir, log_level="WARNING")) as resources:
             person = await create_admin(
                 resources.database,
                 organization=organization_name or organization,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from observability.logs import correlate
+from observability.logs import correlate, logger
 from ops.edge.contexts import Credentials, OperationFacts, Principal
 from ops.wiring import Resources
 from persistence.users import find_viewer
@@ -70,6 +70,8 @@ class RequestContexts:
         if not isinstance(principal, Caller):
             raise TypeError(principal)
         correlate(operation.correlation_id)
+        if not operation.event:
+            logger.info("operation", kind=operation.kind, operation=operation.name)
         viewer = None
         if principal.user_id is not None and principal.organization_id is not None:
             expires_at = principal.expires_at or datetime.max.replace(tzinfo=UTC)

@@ -2,29 +2,37 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 from loguru import logger
 
 from ops.wiring import Resources
-from persistence.jobs import JobRunner
+from persistence.jobs import JobRunner, prune_log
 from persistence.streams import Sequencer
 from resolvers.documents_work import ingest_document, sweep_documents
+from resolvers.grading_runs import FEED_TOPIC
 from resolvers.grading_work import feed, grade_task, sweep
 from resolvers.study_work import answer_message, sweep_messages
 from resolvers.work import WorkResources
 
 FEED_SECONDS = 0.5
 SWEEP_SECONDS = 2.0
+PRUNE_SECONDS = 600.0
+KEPT_JOB_LOG = timedelta(days=7)
 
 Tick = Callable[[WorkResources], Awaitable[None]]
 
 
+async def _attempt(tick: Tick, work: WorkResources) -> None:
+    try:
+        await tick(work)
+    except Exception as e:  # noqa: BLE001 - the next tick tries again; nothing is lost meanwhile
+        logger.opt(exception=e).error("{} failed", tick.__name__)
+
+
 async def _repeat(tick: Tick, work: WorkResources, seconds: float, stop: asyncio.Event) -> None:
     while not stop.is_set():
-        try:
-            await tick(work)
-        except Exception as e:  # noqa: BLE001 - the next tick tries again; nothing is lost meanwhile
-            logger.opt(exception=e).error("{} failed", tick.__name__)
+        await _attempt(tick, work)
         try:
             async with asyncio.timeout(seconds):
                 await stop.wait()
@@ -51,9 +59,35 @@ async def run_worker(resources: Resources, stop: asyncio.Event) -> None:
         drain_seconds=settings.drain_seconds,
     )
     sequencer = Sequencer(resources.database, resources.bus)
+    drained = asyncio.Event()
+
+    async def run_jobs() -> None:
+        try:
+            await runner.run(stop)
+        finally:
+            drained.set()  # what the last jobs wrote is still to be numbered
+
     async with asyncio.TaskGroup() as group:
-        group.create_task(sequencer.run(stop))
-        group.create_task(runner.run(stop))
-        group.create_task(_repeat(feed, work, FEED_SECONDS, stop))
+        group.create_task(sequencer.run(drained))
+        group.create_task(run_jobs())
+        group.create_task(_feed(work, stop))
         for tick in (sweep, sweep_messages, sweep_documents):
             group.create_task(_repeat(tick, work, SWEEP_SECONDS, stop))
+        group.create_task(_repeat(_prune, work, PRUNE_SECONDS, stop))
+
+
+async def _feed(work: WorkResources, stop: asyncio.Event) -> None:
+    """Feeds when a run starts or a task ends, and every half second."""
+    with work.bus.subscribe(FEED_TOPIC) as hints:
+        while not stop.is_set():
+            await _attempt(feed, work)
+            waiting = asyncio.ensure_future(stop.wait())
+            hinted = asyncio.ensure_future(hints.wake(FEED_SECONDS))
+            await asyncio.wait({waiting, hinted}, return_when=asyncio.FIRST_COMPLETED)
+            for one in (waiting, hinted):
+                one.cancel()
+
+
+async def _prune(work: WorkResources) -> None:
+    async with work.database.transaction() as connection:
+        await prune_log(connection, KEPT_JOB_LOG)

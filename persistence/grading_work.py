@@ -63,6 +63,7 @@ class Waiting:
     generation: int
     tries: int
     fence: int
+    correlation_id: str | None
 
 
 async def task_by_id(connection: Connection, task_id: UUID) -> GradingTaskRow | None:
@@ -194,7 +195,12 @@ async def waiting_tasks(connection: Connection, now: datetime, most_each: int) -
     columns = (due.c.id, due.c.organization_id, due.c.run_id, due.c.generation)
     return await fetch(
         connection,
-        select(*columns, due.c.tries, due.c.fence)
+        select(
+            *columns,
+            due.c.tries,
+            due.c.fence,
+            grading_runs.c.config["correlation_id"].astext.label("correlation_id"),
+        )
         .select_from(grading_runs.join(due, true()))
         .where(grading_runs.c.state == RunState.RUNNING)
         .order_by(grading_runs.c.id, due.c.id),

@@ -22,6 +22,12 @@ from pgqueuer.ports.driver import Driver, NotifyCallback
 from pgqueuer.queries import Queries
 from sqlalchemy import bindparam, text
 
+from observability.logs import (
+    accept_correlation_id,
+    correlation,
+    current_correlation_id,
+    new_correlation_id,
+)
 from persistence.database import Connection, Database, driver_of
 from persistence.direct import ConnectionClosed, DirectConnection, pause_after
 from persistence.direct import Driver as DriverConnection
@@ -88,8 +94,11 @@ async def enqueue(
     dedupe_key: str,
     priority: int = 0,
     delay: timedelta | None = None,
+    correlation_id: str | None = None,
 ) -> bool:
     """Enqueues in the caller's transaction; False when a job with this key waits or runs.
+
+    The job's log events carry `correlation_id`, by default that of the request that enqueues it.
 
     A job counts as running until its handler has returned, so a handler cannot enqueue its own
     successor under its own key. Higher priorities go first.
@@ -101,6 +110,7 @@ async def enqueue(
         [priority],
         [delay],
         [dedupe_key],
+        [{"correlation_id": correlation_id or current_correlation_id() or new_correlation_id()}],
         on_conflict="skip",
     )
     return ids[0] is not None
@@ -287,7 +297,8 @@ class _Pool:
         try:
             async with self._seats:
                 self._running.add(payload_id)
-                await self._handler(payload_id)
+                with correlation(accept_correlation_id(_correlation_of(job))):
+                    await self._handler(payload_id)
         except asyncio.CancelledError:
             if task.cancelling():
                 raise
@@ -297,6 +308,11 @@ class _Pool:
         finally:
             self._running.discard(payload_id)
             self._tasks.discard(task)
+
+
+def _correlation_of(job: models.Job) -> str | None:
+    found = (job.headers or {}).get("correlation_id")
+    return found if isinstance(found, str) else None
 
 
 class JobRunner:

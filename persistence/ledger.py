@@ -6,6 +6,7 @@ changed between a kill and the takeover), its answer is kept beside it under `<s
 nothing of another request is recalled, and nothing paid is lost from the account.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -16,6 +17,8 @@ from sqlalchemy.dialects.postgresql import insert
 from persistence.database import Connection, fetch
 from persistence.identifiers import uuid7
 from persistence.tables.records import ModelCallRow, model_calls
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ async def record(
             .on_conflict_do_nothing(index_elements=["owner_id", "generation", "step_key"])
         )
         if kept.rowcount:
+            logger.info("model call %s of %s kept", step_key, owner_id)
             return call.response
         first = await recall(connection, owner_id, generation, step_key, call.request_hash)
         if first is not None:

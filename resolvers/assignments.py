@@ -42,7 +42,7 @@ class NewQuestion(Protocol):
 
 
 class LatePolicy(Protocol):
-    """What lateness costs, in percent of the score."""
+    """What lateness costs, in percent of the points possible."""
 
     percent_per_day: Decimal
     cap_percent: Decimal

@@ -5,7 +5,7 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 from agents.documents.extraction import (
@@ -43,6 +43,7 @@ _REFUSED = {
 }
 
 
+@runtime_checkable
 class UploadedFile(Protocol):
     """A file as the edge hands it over."""
 
@@ -114,6 +115,8 @@ async def upload_document(
     rows = await courses.courses_by_id(transaction.connection, viewer, [course])
     if not rows:
         raise missing("course", ("input", "courseId"))
+    if not isinstance(file, UploadedFile):  # JSON can put anything in an Upload's place
+        raise Refusal(RefusalCode.BAD_INPUT, "Send the file as a part of a multipart form.", _FILE)
     name = _file_name(file)
     original = await file.read(MAX_BYTES + 1)
     document = DocumentRow(

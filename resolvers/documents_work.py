@@ -9,8 +9,8 @@ from uuid import UUID
 
 from agents.documents.chunking import TextChunk, chunk
 from agents.documents.extraction import ExtractionCode, ExtractionFailure, extract
-from persistence import documents, streams
-from persistence.documents import UNREADABLE, IngestLost, NewChunk
+from persistence import documents_work, streams
+from persistence.documents_work import UNREADABLE, IngestLost, NewChunk
 from persistence.identifiers import uuid7
 from persistence.lifecycle.documents import DocumentEvent, DocumentState
 from persistence.tables.documents import DocumentRow
@@ -45,7 +45,7 @@ async def ingest_document(resources: WorkResources, document_id: UUID) -> None:
     is tried again, three times in all.
     """
     async with resources.database.transaction() as connection:
-        document = await documents.begin_ingest(connection, document_id)
+        document = await documents_work.begin_ingest(connection, document_id)
         if document is None:
             return
         await announce_state(connection, document, DocumentState.EXTRACTING)
@@ -73,7 +73,7 @@ class _Ingest:
         """Raises `IngestLost` and `ExtractionFailure`."""
         database = self._resources.database
         async with database.read() as connection:
-            version_id, original = await documents.original_of(connection, self._document.id)
+            version_id, original = await documents_work.original_of(connection, self._document.id)
         extracted = await asyncio.to_thread(extract, original, media_type=self._document.media_type)
         del original
         await self._move(DocumentEvent.CHUNK, text=(version_id, extracted.text))
@@ -112,11 +112,11 @@ class _Ingest:
         text: tuple[UUID, str] | None = None,
     ) -> None:
         async with self._resources.database.transaction() as connection:
-            reached = await documents.move(
+            reached = await documents_work.move(
                 connection, self._document, self._state, event, failure=failure
             )
             if text is not None:
-                await documents.save_text(connection, *text)
+                await documents_work.save_text(connection, *text)
             await announce_state(connection, self._document, reached)
             if event is DocumentEvent.TAKEOVER:
                 await enqueue_ingest(connection, self._document)
@@ -139,7 +139,7 @@ class _Ingest:
             for c, vector in zip(batch, vectors, strict=True)
         ]
         async with self._resources.database.transaction() as connection:
-            await documents.add_chunks(
+            await documents_work.add_chunks(
                 connection, self._document, version_id, self._resources.embedding_model, new
             )
 
@@ -167,12 +167,12 @@ async def sweep_documents(
 ) -> None:
     """Heals what dead workers left: an ingest that stands still, a document nobody was told of."""
     async with resources.database.transaction() as connection:
-        taken = await documents.take_over(connection, stuck_after, MOST_TRIES, _SWEPT)
+        taken = await documents_work.take_over(connection, stuck_after, MOST_TRIES, _SWEPT)
         for document in taken:
             await announce_state(connection, document, DocumentState(document.state))
             if document.state == DocumentState.UPLOADED:
                 await enqueue_ingest(connection, document)
-        for document in await documents.waiting(connection, waiting_for, _SWEPT):
+        for document in await documents_work.waiting(connection, waiting_for, _SWEPT):
             await enqueue_ingest(connection, document)
     if taken:
         await streams.announce(resources.bus)

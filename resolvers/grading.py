@@ -198,6 +198,7 @@ async def start_grading_run(
         config={
             "rubric_versions": await _rubric_versions(connection, assignment),
             "sample_rate": str(GradingPolicy().sample_rate),
+            "correlation_id": context.correlation_id,
         },
         budget_micros=budget_micros,
         currency=code,

@@ -57,6 +57,7 @@ async def feed(resources: WorkResources) -> None:
                 task.id,
                 # the fence rises each time the task is taken: a task put back has a new key
                 dedupe_key=f"task:{task.id}:{task.generation}:{task.tries}:{task.fence}",
+                correlation_id=task.correlation_id,
             )
 
 

@@ -224,4 +224,4 @@ class TaskLedger:
 
 def backoff(tries: int, *, first: timedelta = timedelta(seconds=5)) -> timedelta:
     """How long a task waits after so many failed tries: 5 s, 20 s, 80 s."""
-    return first * 4 ** max(0, tries - 1)
+    return first * int(4 ** max(0, tries - 1))

@@ -145,10 +145,10 @@ class NewQuestionInput:
 @strawberry.input(description="What lateness costs.")
 class LatePolicyInput:
     percent_per_day: Decimal = strawberry.field(
-        description="Percent of the score for each day begun, 0 to 100."
+        description="Percent of the points possible for each day begun, 0 to 100."
     )
     cap_percent: Decimal = strawberry.field(
-        default=Decimal(100), description="The most it can cost, in percent of the score."
+        default=Decimal(100), description="The most it can cost, in percent of the points possible."
     )
     grace_minutes: int = strawberry.field(default=0, description="Lateness that costs nothing.")
 

@@ -7,7 +7,8 @@ queries cannot be written; graphql-core asks per object and the adapter collects
 import asyncio
 import dataclasses
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Annotated, Any, TypeVar, get_args
 
 import strawberry
@@ -62,7 +63,9 @@ async def _collect(
     if waiting is None:
         future: asyncio.Future[Sequence[Any]] = asyncio.get_running_loop().create_future()
         waiting = context.batches[key] = ([], future)
-        asyncio.get_running_loop().call_soon(_flush, function, context, values, key)
+        # One more turn of the loop: siblings come to this field a turn apart at the most.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, _flush, function, context, values, key)
     parents, future = waiting
     place = len(parents)
     parents.append(root)
@@ -125,18 +128,19 @@ def root_field(text: str, **descriptions: str) -> Callable[[Callable[..., Any]],
 
 def subscription(
     text: str, permission: Permission, **descriptions: str
-) -> Callable[[Callable[..., AsyncIterator[Any]]], Any]:
+) -> Callable[[Callable[..., AsyncGenerator[Any, None]]], Any]:
     """A field of Subscription: an async generator `(context, **args)`."""
 
-    def adapt(function: Callable[..., AsyncIterator[Any]]) -> Any:
+    def adapt(function: Callable[..., AsyncGenerator[Any, None]]) -> Any:
         signature = inspect.signature(function)
         arguments = list(signature.parameters.values())[1:]
         PERMISSIONS["subscription", _camel(function.__name__)] = permission
 
         async def resolve(root: Any, info: Info, **values: Any) -> AsyncIterator[Any]:
             try:
-                async for event in function(info.context, **values):
-                    yield event
+                async with aclosing(function(info.context, **values)) as events:
+                    async for event in events:
+                        yield event
             except Exception as e:
                 raise refusal_of(e) from e
 

@@ -1,6 +1,6 @@
 """Grading runs, as the API shows them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -336,7 +336,7 @@ class GradingSubscriptions:
     )
     async def grading_run(
         context: RequestContext, run_id: strawberry.ID, after_seq: int | None = None
-    ) -> AsyncIterator[GradingRunEvent]:
+    ) -> AsyncGenerator[GradingRunEvent, None]:
         async for event in grading.follow_run(context, run_id, after_seq):
             yield event
 

@@ -1,6 +1,6 @@
 """Study sessions, as the API shows them to their owner."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any
@@ -249,7 +249,7 @@ class StudySubscriptions:
     )
     async def study_message(
         context: RequestContext, session_id: strawberry.ID, after_seq: int | None = None
-    ) -> AsyncIterator[StudyEvent]:
+    ) -> AsyncGenerator[StudyEvent, None]:
         events = study_follow.follow_session(context, session_id, after_seq)
         async with aclosing(events) as told:
             async for event in told:

@@ -2,17 +2,22 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
 from persistence.roles import Role
-from resolvers import users
+from resolvers import study, users
 from resolvers.access import Permission
 from resolvers.context import RequestContext
 from schema.enums import described_enum
 from schema.fields import UserError, batched, described, mutation
-from schema.node import IDEMPOTENCY_KEY, Node
+from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connection
+
+if TYPE_CHECKING:
+    from schema.study import StudySession
+
+StudySessionRef = Annotated["StudySession", strawberry.lazy("schema.study")]
 
 described_enum(
     Role,
@@ -55,6 +60,13 @@ class Viewer:
         parents: Sequence[Any], context: RequestContext
     ) -> Sequence[Organization]:
         return await users.get_organization_of_viewer(parents, context)
+
+    @batched("The viewer's study sessions, newest first.", first=FIRST, after=AFTER)
+    async def study_sessions(
+        parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
+    ) -> Sequence[Connection[StudySessionRef]]:
+        page = connection(await study.list_sessions(context, first, after))
+        return [page for _ in parents]
 
 
 @strawberry.type(description="A role somebody holds.")

@@ -41,6 +41,8 @@ RELATIVE: Final = 0.8
 """A further sentence needs this share of the best one's score."""
 
 MAX_SENTENCES: Final = 4
+"""In all; two for each question where several are asked."""
+
 DIVERSITY: Final = 0.3
 SAME: Final = 0.95
 """Cosine from which on two sentences say the same."""
@@ -119,11 +121,11 @@ class ExtractiveTutor(BaseChatAgent):
         vectors = await self._embedder.embed(
             [*asked, *(it.quote for it in sentences), *map(_with_heading, sentences)]
         )
-        answers = [
-            _chosen(question, vector, sentences, vectors[len(asked) :], request.passages)
+        most = max(2, MAX_SENTENCES // len(asked))
+        chosen = [
+            _chosen(question, vector, sentences, vectors[len(asked) :], request.passages, most)
             for question, vector in zip(asked, vectors, strict=False)
         ]
-        chosen = [found[: max(2, MAX_SENTENCES // len(asked))] for found in answers]
         if not any(chosen):
             return TutorAnswer(text="", abstained=True)
         unanswered = [part for part, found in zip(asked, chosen, strict=True) if not found]
@@ -169,6 +171,7 @@ def _chosen(
     sentences: Sequence[_Sentence],
     vectors: NDArray[np.float32],
     passages: Sequence[NumberedPassage],
+    most: int,
 ) -> list[_Sentence]:
     count = len(sentences)
     alone, headed = vectors[:count], vectors[count:]
@@ -184,7 +187,7 @@ def _chosen(
     scores, best = found.scores, float(found.scores.max())
     left = {at for at in range(count) if scores[at] >= RELATIVE * best}
     picked: list[int] = []
-    while left and len(picked) < MAX_SENTENCES:
+    while left and len(picked) < most:
         relevance = {
             at: scores[at] - DIVERSITY * _nearest(alone, at, picked)
             for at in left

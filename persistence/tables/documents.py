@@ -85,6 +85,7 @@ class ChunkRow(Stamped, table=True):
             postgresql_ops={"embedding": "halfvec_cosine_ops"},
         ),
         Index("ix_chunk_course", "course_id"),
+        Index("ix_chunk_document", "organization_id", "document_id"),
     )
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     organization_id: UUID

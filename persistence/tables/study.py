@@ -107,6 +107,7 @@ class CitationRow(Stamped, table=True):
         tenant_key(),
         within_tenant("message_id", "message", ondelete="CASCADE"),
         within_tenant("chunk_id", "chunk", ondelete="CASCADE"),
+        Index("ix_citation_chunk", "organization_id", "chunk_id"),
         UniqueConstraint("message_id", "ordinal"),
         CheckConstraint("claim_start < claim_end AND quote_start < quote_end", name="spans"),
     )

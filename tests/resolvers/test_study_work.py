@@ -397,7 +397,8 @@ async def test_the_team_is_told_history_and_open_work(study_world: StudyWorld) -
         """
         WITH a AS (
             INSERT INTO assignment (id, organization_id, course_id, title, kind, instructions,
-                points, attempts_allowed, late_policy, anonymous, ai_policy, state, version, lock_at)
+                points, attempts_allowed, late_policy, anonymous, ai_policy, state, version,
+                lock_at)
             SELECT gen_random_uuid(), :org, :course, t, 'ESSAY', 'Write.', 5, 1, '{}', false,
                 'CLOSED', s, 1, l
             FROM (VALUES ('Open', 'PUBLISHED', NULL::timestamptz), ('Draft', 'DRAFT', NULL),

@@ -15,8 +15,8 @@ MINE = """query($id: ID!) { node(id: $id) { ... on Assignment { title
   mySubmission { alias } submissions { nodes { alias student { name } } }
   questions { referenceAnswer anchorPapers { id } } } } }"""
 WIDE = """query($id: ID!) { node(id: $id) { ... on Assignment {
-  submissions(first: 50) { nodes { student { name } attempts { number
-    responses { text question { prompt rubricVersion { criteria { title levels { title } } } } } }
+  submissions(first: 5) { nodes { student { name } attempts { number
+    responses { text question { prompt rubricVersion { criteria { title } } } } }
   assignment { title } } } } } }"""
 
 

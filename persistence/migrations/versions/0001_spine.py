@@ -1595,6 +1595,8 @@ def upgrade() -> None:
             "organization_id", "id", name=op.f("uq_evidence_span_organization_id_id")
         ),
     )
+    op.create_index("ix_citation_chunk", "citation", ["organization_id", "chunk_id"])
+    op.create_index("ix_chunk_document", "chunk", ["organization_id", "document_id"])
     op.execute(TOUCH)
     for table in TABLES:
         if table != "stream_event":

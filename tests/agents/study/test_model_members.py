@@ -149,6 +149,16 @@ async def test_partly_fabricated_answer_is_marked(model_study):
     assert [citation.verified for citation in outcome.citations] == [True]
 
 
+async def test_mostly_unsupported_answer_is_not_given(model_study):
+    padded = GOOD.model_copy(
+        update={"text": f"{GOOD.text} Routers then agree quickly. Operators receive loud alarms."}
+    )
+    study, _ = model_study(PLAN, padded, APPROVE, padded)
+    outcome = await study.ask(QUESTION)
+    assert outcome.state is StudyState.ABSTAINED
+    assert outcome.citations == ()
+
+
 async def test_at_most_two_revisions(model_study):
     revise = CriticVerdict(verdict=Verdict.REVISE, issues=["Say which segment."])
     drafts = [

@@ -195,7 +195,16 @@ async def test_several_questions_are_searched_one_by_one(study):
     outcome = await study.ask("How big is the UDP header? What does ARP find?")
     assert "How big is the UDP header?" in study.search.queries
     assert "What does ARP find?" in study.search.queries
+    assert "takes 8 bytes" in outcome.text
+    assert "finds the MAC address" in outcome.text
+
+
+async def test_what_is_left_unanswered_is_said(study):
+    outcome = await study.ask("How big is the UDP header? Who painted the Mona Lisa?")
     assert outcome.state is StudyState.COMPLETE
+    assert "takes 8 bytes" in outcome.text
+    assert outcome.text.endswith("I found nothing on “Who painted the Mona Lisa?”")
+    assert outcome.unsupported == ()
 
 
 async def test_replay_repeats_no_call_and_streams_the_committed_answer(study):
@@ -233,7 +242,7 @@ async def test_a_failing_search_stops_the_others_as_itself(study):
         cancelled = 0
 
         async def search(self, query, limit):  # noqa: ARG002 - the port's signature
-            if query.startswith("What does a TCP"):
+            if query.startswith("What is ARP"):
                 raise study.lease_lost("search")
             try:
                 await asyncio.sleep(60)
@@ -243,8 +252,8 @@ async def test_a_failing_search_stops_the_others_as_itself(study):
 
     study.search = BrokenSearch()
     with pytest.raises(study.lease_lost):
-        await study.ask(ACKS)
-    assert study.search.cancelled == 1
+        await study.ask("What is UDP? What is ARP?")
+    assert study.search.cancelled == 2
 
 
 async def test_cancelling_stops_the_tutor(study):
