@@ -458,7 +458,8 @@ def test_no_organization_waits_for_another_s_second_task(
     owners: list[tuple[int, int]],
 ) -> None:
     waiting = [
-        Waiting(uuid4(), UUID(int=org), UUID(int=org * 10 + run), 1, 0, 0, None) for org, run in owners
+        Waiting(uuid4(), UUID(int=org), UUID(int=org * 10 + run), 1, 0, 0, None)
+        for org, run in owners
     ]
     turns = in_turn(waiting)
     assert sorted(t.id for t in turns) == sorted(t.id for t in waiting)
