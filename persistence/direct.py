@@ -132,7 +132,9 @@ class DirectConnection:
             try:
                 async with asyncio.timeout(self._call_seconds):
                     return await use(connection)
-            except (*_LOST, asyncpg.InterfaceError) as error:
+            except (*_LOST, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+                # InternalClientError: a cut in the middle of a call leaves asyncpg's protocol
+                # where no further call can begin, on a connection it does not call closed.
                 if isinstance(error, asyncpg.InterfaceError) and not connection.is_closed():
                     raise  # the fault is in the call
                 self._drop(connection)

@@ -315,6 +315,7 @@ async def test_cut_connections_cost_nothing(database: Database) -> None:
                         await admin.fetch(
                             "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity"
                             " WHERE application_name = 'assay jobs grade'"
+                            " AND datname = current_database()"
                         )
                     )
 

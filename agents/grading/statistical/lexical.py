@@ -38,6 +38,9 @@ CURVE: Final = Curve(steepness=6, middle=0.125, top=1.338, slope=0.149, base=-0.
 COVERED: Final = 0.34
 """Share of a point's terms from which a sentence counts as covering it."""
 
+OFF_TOPIC: Final = 0.06
+"""Below this share of the expected terms the shared ones are chance: time, keep, number."""
+
 _SCALES: Final = np.array([0.15, 0.2, 0.15, 0.2, 0.1, 0.8, 0.3])
 _MEASURED: Final = "shared terms, phrases and extent"
 
@@ -122,9 +125,9 @@ class LexicalModel:
         return estimate(base, posterior, self.target, len(self.exemplars), alignment, _MEASURED)
 
     def is_off_topic(self, text: str) -> bool:
-        """No content term in common with the assignment or what is asked for."""
+        """Hardly a content term in common with the assignment or what is asked for."""
         expected = set(content_terms(f"{self.prompt} {self.target.text}"))
-        return not expected & set(content_terms(text))
+        return len(expected & set(content_terms(text))) < OFF_TOPIC * len(expected)
 
 
 def term_coverage(points: Sequence[str], answer: Sequence[Segment]) -> Matrix:
