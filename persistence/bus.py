@@ -14,7 +14,13 @@ from uuid import UUID
 import asyncpg
 
 from persistence.database import Database
-from persistence.direct import ConnectionClosed, DirectConnection, Driver, pause_after
+from persistence.direct import (
+    DATABASE_ERRORS,
+    ConnectionClosed,
+    DirectConnection,
+    Driver,
+    pause_after,
+)
 
 Payload: TypeAlias = Mapping[str, Any]
 
@@ -165,7 +171,7 @@ class PostgresBus:
             try:
                 await self._listener.call(_ping)
                 failures = 0
-            except asyncpg.PostgresError as error:
+            except (*DATABASE_ERRORS, asyncpg.InternalClientError) as error:
                 failures += 1
                 logger.warning("the bus cannot listen: %s", type(error).__name__)
                 await asyncio.sleep(pause_after(failures))

@@ -29,7 +29,6 @@ async def test_live_and_ready_and_metrics(world: World) -> None:
 
 
 async def test_ready_says_why_it_is_not(world: World) -> None:
-    await world.resources.database.engine.dispose()
     connection = await asyncpg.connect(world.resources.database.direct_dsn)
     try:
         await connection.execute("UPDATE alembic_version SET version_num = 'gone'")

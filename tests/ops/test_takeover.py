@@ -4,9 +4,10 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import IO, Any
 
 import asyncpg
 import pytest
@@ -65,15 +66,22 @@ async def worker(resources: Resources) -> AsyncIterator[asyncio.subprocess.Proce
         "from ops.cli import app; app()",
         "worker",
         env=environment,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=(log := tempfile.TemporaryFile()),
     )
     try:
         yield process
+        assert process.returncode in {None, 0, -signal.SIGKILL}, _tail(log)
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGCONT)
             process.kill()
         await process.wait()
+        log.close()
+
+
+def _tail(log: IO[bytes]) -> str:
+    log.seek(0)
+    return log.read()[-3000:].decode()
 
 
 async def start_run(world: World) -> tuple[Client, str]:
@@ -104,8 +112,15 @@ async def until_settled(instructor: Client, run_id: str, count: int) -> None:
 
 
 async def until_ended(instructor: Client, run_id: str) -> list[dict[str, Any]]:
-    async with asyncio.timeout(90), instructor.follow(FOLLOW, {"runId": run_id}) as events:
-        return [event async for event in events]
+    seen: list[dict[str, Any]] = []
+    try:
+        async with asyncio.timeout(90), instructor.follow(FOLLOW, {"runId": run_id}) as events:
+            async for event in events:
+                seen.append(event)  # noqa: PERF401 - what was seen is told when it ends too late
+    except TimeoutError:
+        now = await settled(instructor, run_id)
+        pytest.fail(f"no end after {len(seen)} events; last {seen[-1:]}; now {now}")
+    return seen
 
 
 async def check_one_grade_each(world: World) -> None:

@@ -117,6 +117,7 @@ async def test_a_cut_bus_loses_nothing(database: Database, bus: Bus, organizatio
                 await admin.execute(
                     "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity"
                     " WHERE application_name = 'assay bus listener'"
+                    " AND datname = current_database()"
                 )
                 assert await until(events, n) == [n]
     finally:
