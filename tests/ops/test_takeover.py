@@ -66,7 +66,7 @@ async def worker(resources: Resources) -> AsyncIterator[asyncio.subprocess.Proce
         "from ops.cli import app; app()",
         "worker",
         env=environment,
-        stderr=(log := tempfile.TemporaryFile()),
+        stderr=(log := tempfile.TemporaryFile()),  # noqa: SIM115 - closed below, after the process
     )
     try:
         yield process
