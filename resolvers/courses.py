@@ -94,6 +94,8 @@ async def enrol_users(
     viewer = context.require(Permission.ENROLMENT_WRITE, course)
     checks.at_most(emails, "emails")
     wanted = list(dict.fromkeys(checks.email(e, "emails") for e in emails))
+    if viewer.email in wanted:
+        raise checks.bad("emails", "Nobody enrols themselves; ask another person to.")
     connection = transaction.connection
     if not await courses.courses_by_id(connection, viewer, [course]):
         raise missing("course", ("input", "courseId"))

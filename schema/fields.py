@@ -86,6 +86,8 @@ def _flush(function: Batch, context: RequestContext, values: dict[str, Any], key
     async def answer() -> None:
         try:
             results = await function(parents, context, **values)
+            if len(results) != len(parents):
+                raise RuntimeError(f"{function.__qualname__} answered for the wrong number")
         except Exception as e:  # noqa: BLE001 - handed to every field that waits
             if not future.done():
                 future.set_exception(refusal_of(e))
@@ -94,8 +96,6 @@ def _flush(function: Batch, context: RequestContext, values: dict[str, Any], key
             future.cancel()
             raise
         else:
-            if len(results) != len(parents):
-                raise RuntimeError(f"{function.__qualname__} answered for the wrong number")
             if not future.done():
                 future.set_result(results)
 
