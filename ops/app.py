@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -71,8 +70,7 @@ def build_app(resources: Resources, edge: GraphQLEdge) -> Starlette:
     """The whole application. The caller drains `edge` before the server closes connections."""
 
     async def database_answers() -> CheckResult:
-        async with resources.database.read() as connection:
-            await connection.execute(text("SELECT 1"))
+        await resources.database.answers()
         return OK
 
     async def migrations_are_at_head() -> CheckResult:

@@ -11,14 +11,16 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from observability.logs import configure_logs
+from observability.logs import configure_logs, logger
+from ops.auth import SigningKeyError
 from ops.bootstrap import create_admin, find_user
 from ops.demo.client import ApiError
 from ops.demo.run import run_demo
 from ops.embedded_postgres import EmbeddedPostgresError
-from ops.processes import CannotListen, serving, until_signalled, working
-from ops.settings import Settings, SettingsError, load_settings
+from ops.processes import serving, until_signalled, working
+from ops.settings import Settings, SettingsError, load_settings, unknown_variables
 from ops.wiring import database_address, direct_address, open_resources
+from persistence.direct import DATABASE_ERRORS
 from persistence.migrations import migrate as migrate_database
 from resolvers.refusals import Refusal
 from schema.root import build_schema
@@ -31,7 +33,7 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Where the embedded database and the keys are kept.")
 ]
 Port = Annotated[int | None, typer.Option(help="The port to listen on.")]
-LONGEST_TOKEN = 12 * 3600
+ENV_FILE = Path(".env")
 
 
 def _settings(
@@ -43,10 +45,12 @@ def _settings(
         "log_level": log_level,
     }
     try:
-        settings = load_settings(None, **{k: v for k, v in given.items() if v is not None})
+        settings = load_settings(ENV_FILE, **{k: v for k, v in given.items() if v is not None})
     except SettingsError as e:
         _stop(str(e))
     configure_logs(settings.log_level, json=settings.log_format == "json")
+    for name in unknown_variables(os.environ, ENV_FILE):
+        logger.warning("{} is no setting of Assay; .env.example lists them all.", name)
     return settings
 
 
@@ -58,8 +62,13 @@ def _stop(message: str) -> NoReturn:
 def _run(main: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(main)
-    except (ApiError, CannotListen, EmbeddedPostgresError, Refusal) as e:
+    except (ApiError, EmbeddedPostgresError, Refusal, SigningKeyError) as e:
         _stop(str(e))
+    except DATABASE_ERRORS as e:
+        _stop(f"{type(e).__name__}: {str(getattr(e, 'orig', e)).splitlines()[0]}")
+    except ExceptionGroup as e:
+        logger.opt(exception=e).critical("A part of the process ended by itself.")
+        _stop("A part of the process ended by itself; the log says why.")
 
 
 @app.command()
@@ -75,10 +84,9 @@ def serve(
     async def main() -> None:
         async with contextlib.AsyncExitStack() as stack:
             resources = await stack.enter_async_context(open_resources(_settings(data_dir, port)))
-            if with_worker:
-                await stack.enter_async_context(working(resources))
+            parts = [await stack.enter_async_context(working(resources))] if with_worker else []
             await stack.enter_async_context(serving(resources))
-            await until_signalled()
+            await until_signalled(*parts)
 
     _run(main())
 
@@ -88,8 +96,8 @@ def worker(data_dir: DataDir = None) -> None:
     """Run grading, answering and ingesting jobs."""
 
     async def main() -> None:
-        async with open_resources(_settings(data_dir)) as resources, working(resources):
-            await until_signalled()
+        async with open_resources(_settings(data_dir)) as resources, working(resources) as work:
+            await until_signalled(work)
 
     _run(main())
 
@@ -119,16 +127,18 @@ def demo(
 
     async def main() -> None:
         settings = _settings(data_dir, port, os.environ.get("ASSAY_LOG_LEVEL", "WARNING"))
+        if settings.database_url is not None:
+            _stop("The demo has a database of its own: unset ASSAY_DATABASE_URL.")
         console.print(f"Starting the embedded PostgreSQL in {settings.data_dir} …")
         async with (
             open_resources(settings) as resources,
-            working(resources),
+            working(resources) as work,
             serving(resources) as base_url,
         ):
             await run_demo(resources, base_url, console)
             if not no_serve:
                 console.print(f"Serving at {base_url}/graphql. Stop with Ctrl-C.")
-                await until_signalled()
+                await until_signalled(work)
 
     _run(main())
 

@@ -57,20 +57,22 @@ async def _serve(server: DrainingServer) -> None:
 
 
 @contextlib.asynccontextmanager
-async def working(resources: Resources) -> AsyncIterator[None]:
-    """A worker; at the end its running jobs are let finish."""
+async def working(resources: Resources) -> AsyncIterator[asyncio.Task[None]]:
+    """A worker; at the end its running jobs are let finish. Raises what ended it before."""
     stop = asyncio.Event()
     work = asyncio.create_task(run_worker(resources, stop))
     try:
-        yield
+        yield work
     finally:
         stop.set()
         await work
 
 
-async def until_signalled() -> None:
-    """Returns at SIGINT or SIGTERM."""
+async def until_signalled(*parts: asyncio.Task[None]) -> None:
+    """Returns at SIGINT or SIGTERM, and when one of the parts has ended by itself."""
     asked = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
-    await asked.wait()
+    waiting = asyncio.ensure_future(asked.wait())
+    await asyncio.wait({waiting, *parts}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()

@@ -5,7 +5,7 @@ Lower rooms receive plain values from here, never a `Settings`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings.sources import read_env_file
 
 PREFIX = "ASSAY_"
 MEGABYTE = 1_000_000
@@ -87,7 +88,7 @@ Origins = Annotated[
 ]
 
 
-class EdgeLimits(BaseSettings):
+class EdgeSettings(BaseSettings):
     """What one request or one socket may ask for."""
 
     model_config = SettingsConfigDict(
@@ -135,7 +136,7 @@ class EdgeLimits(BaseSettings):
     )
 
 
-class Settings(EdgeLimits):
+class Settings(EdgeSettings):
     """The whole configuration of a process. Build it with `load_settings`."""
 
     database_url: DatabaseUrl | None = Field(
@@ -253,23 +254,26 @@ def _problem(loc: tuple[int | str, ...], message: str) -> SettingProblem:
 
 def variables() -> dict[str, str]:
     """Every environment variable that is read, with its description, in `.env.example`'s order."""
-    own = [name for name in Settings.model_fields if name not in EdgeLimits.model_fields]
+    own = [name for name in Settings.model_fields if name not in EdgeSettings.model_fields]
     fields = Settings.model_fields
     return {
         PREFIX + name.upper(): fields[name].description or ""
-        for name in (*own, *EdgeLimits.model_fields)
+        for name in (*own, *EdgeSettings.model_fields)
     }
 
 
-def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+def unknown_variables(environment: Iterable[str], env_file: Path | None = None) -> list[str]:
     """Return the `ASSAY_…` names nobody reads, which are usually misspelt ones, sorted.
 
     The variables Kubernetes sets for a Service named assay are not among them.
     """
     service = re.compile(r"ASSAY(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)")
+    written = set(environment)
+    if env_file is not None and env_file.is_file():
+        written |= read_env_file(env_file, case_sensitive=True).keys()
     return sorted(
         name
-        for name in environment
+        for name in written
         if name.startswith(PREFIX) and name not in variables() and not service.fullmatch(name)
     )
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-import asyncpg
-
 from agents.grading.statistical.members import OfflineMembers
 from agents.grading.team import GradingTeam
 from agents.models.embedding import MiniLM
@@ -19,7 +17,7 @@ from ops.auth import AccessTokens, SigningKeys
 from ops.embedded_postgres import embedded_postgres
 from ops.settings import Settings
 from persistence.bus import Bus, open_postgres_bus
-from persistence.database import Database, open_database
+from persistence.database import Database, create_database, open_database
 from persistence.followers import StreamFollowers, open_followers
 from persistence.migrations import migrate
 from resolvers.work import WorkResources
@@ -75,20 +73,10 @@ async def database_address(settings: Settings) -> AsyncIterator[str]:
         yield settings.database_url.get_secret_value()
         return
     async with embedded_postgres(settings.data_dir) as server:
-        await _create_database(server.dsn("postgres"))
+        await create_database(server.dsn("postgres"), EMBEDDED_DATABASE)
         dsn = server.dsn(EMBEDDED_DATABASE)
         await migrate(dsn)
         yield dsn
-
-
-async def _create_database(dsn: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(f"CREATE DATABASE {EMBEDDED_DATABASE}")
-    except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
-        pass  # it was there, or another process made it at the same moment
-    finally:
-        await connection.close()
 
 
 def direct_address(settings: Settings, dsn: str) -> str:

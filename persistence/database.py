@@ -4,14 +4,15 @@ Reads come from SQLAlchemy Core as named tuples. They are typed as the row class
 they carry, because they read like one; they are not entities and cannot be written back.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import asyncpg
 from sqlalchemy import Executable, insert, text
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel import SQLModel
 
@@ -23,6 +24,14 @@ Connection = AsyncConnection
 
 class Conflict(Exception):
     """The row was no longer in the expected state or version: nothing was written."""
+
+
+class Duplicate(Exception):
+    """A unique constraint refused the row; the transaction can only roll back."""
+
+    def __init__(self, constraint: str) -> None:
+        super().__init__(constraint)
+        self.constraint = constraint
 
 
 def engine_url(dsn: str) -> URL:
@@ -49,9 +58,25 @@ class Database:
         async with self.engine.connect() as connection:
             yield connection
 
+    async def answers(self) -> None:
+        """Returns when the server answers. Raises what it raises."""
+        async with self.read() as connection:
+            await connection.execute(text("SELECT 1"))
+
     async def direct(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A new connection of its own, outside the pool; the caller closes it."""
         return await asyncpg.connect(self.direct_dsn)
+
+
+async def create_database(dsn: str, name: str) -> None:
+    """Makes the database on the server at `dsn`, unless it is there."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(f'CREATE DATABASE "{name}"')
+    except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+        pass  # it was there, or another process made it at the same moment
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager
@@ -107,7 +132,7 @@ async def fetch_one(
 
 
 async def add(connection: Connection, *rows: SQLModel) -> None:
-    """Inserts rows of one table in one statement."""
+    """Inserts rows of one table in one statement. Raises `Duplicate`."""
     if not rows:
         return
     table = table_of(type(rows[0]))
@@ -116,13 +141,27 @@ async def add(connection: Connection, *rows: SQLModel) -> None:
         {c.name: getattr(row, c.name) for c in table.columns if c.name not in server_made}
         for row in rows
     ]
-    await connection.execute(insert(table), values)
+    with _duplicates():
+        await connection.execute(insert(table), values)
 
 
 async def change(connection: Connection, statement: Executable) -> None:
-    """Runs an UPDATE that must touch a row. Raises `Conflict` when it touches none."""
-    if (await connection.execute(statement)).rowcount == 0:
+    """Runs an UPDATE that must touch a row. Raises `Conflict` when it touches none, `Duplicate`."""
+    with _duplicates():
+        result = await connection.execute(statement)
+    if result.rowcount == 0:
         raise Conflict
+
+
+@contextmanager
+def _duplicates() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as e:
+        cause = getattr(e.orig, "__cause__", None)  # asyncpg's own, under the adapter's
+        if isinstance(cause, asyncpg.UniqueViolationError):
+            raise Duplicate(str(cause.constraint_name)) from e
+        raise
 
 
 async def driver_of(connection: Connection) -> "asyncpg.Connection[asyncpg.Record]":

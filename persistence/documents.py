@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, insert, or_, select, text, update
+from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from persistence.database import Conflict, Connection, change, fetch, fetch_one
@@ -18,9 +18,8 @@ from persistence.tables.documents import (
     document_versions,
     documents,
 )
-from persistence.visibility import Viewer
+from persistence.visibility import Viewer, sees_documents
 
-SEARCHABLE = (DocumentState.READY,)
 """States in which members of the course read a document and search finds it."""
 
 _CHUNK = [c for c in chunks.c if c.name not in {"tsv", "embedding"}]
@@ -34,21 +33,13 @@ class Extent:
     pages: int | None
 
 
-def _sees(viewer: Viewer) -> ColumnElement[bool]:
-    """Searchable ones for members of the course, all that stand for those who design it."""
-    return (documents.c.organization_id == viewer.organization_id) & or_(
-        documents.c.course_id.in_(viewer.designs),
-        documents.c.course_id.in_(viewer.member_of) & documents.c.state.in_(SEARCHABLE),
-    )
-
-
 async def documents_by_id(
     connection: Connection, viewer: Viewer, ids: Sequence[UUID]
 ) -> Sequence[DocumentRow]:
     """Those of `ids` the viewer sees."""
     return await fetch(
         connection,
-        select(documents).where(documents.c.id.in_(ids), _sees(viewer)),
+        select(documents).where(documents.c.id.in_(ids), sees_documents(documents, viewer)),
         DocumentRow,
     )
 
@@ -63,7 +54,9 @@ async def pages_of_documents(
     """The documents of each course the viewer sees, oldest first, without deleted ones."""
     return await pages_by_parent(
         connection,
-        select(documents).where(_sees(viewer), documents.c.state != DocumentState.DELETED),
+        select(documents).where(
+            sees_documents(documents, viewer), documents.c.state != DocumentState.DELETED
+        ),
         shape=DocumentRow,
         parent=documents.c.course_id,
         parents=course_ids,
@@ -81,7 +74,7 @@ async def chunks_by_id(
         connection,
         select(*_CHUNK)
         .join(documents, documents.c.id == chunks.c.document_id)
-        .where(chunks.c.id.in_(ids), _sees(viewer)),
+        .where(chunks.c.id.in_(ids), sees_documents(documents, viewer)),
         ChunkRow,
     )
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Text, and_, func, or_, select, type_coerce, update
+from sqlalchemy import Select, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from persistence.database import Connection, add, change, fetch, fetch_one
@@ -151,7 +151,7 @@ async def pages_of_grades(
         parent=grades.c.assignment_id,
         parents=assignment_ids,
         # the column's own type does not tell a cursor that it holds str
-        key=[type_coerce(submissions.c.alias, Text), grades.c.id],
+        key=[submissions.c.alias, grades.c.id],
         first=first,
         after=after,
     )

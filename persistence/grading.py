@@ -21,7 +21,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    type_coerce,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, distinct_on
@@ -174,7 +173,7 @@ async def pages_of_tasks(
         parent=grading_tasks.c.run_id,
         parents=run_ids,
         # the column's own type does not tell a cursor that it holds str
-        key=[type_coerce(grading_tasks.c.alias, Text), grading_tasks.c.id],
+        key=[grading_tasks.c.alias, grading_tasks.c.id],
         first=first,
         after=after,
     )

@@ -5,7 +5,6 @@ import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
@@ -15,6 +14,9 @@ from persistence.database import Connection
 
 T = TypeVar("T")
 Key = Sequence[ColumnElement[Any]]
+
+_LONGEST_CURSOR = 1_000
+_INTEGER = 2**31  # PostgreSQL's
 
 
 class BadCursor(ValueError):
@@ -33,15 +35,19 @@ class Page(Generic[T]):
 
 def encode_cursor(values: Sequence[object]) -> str:
     """An opaque cursor of a row's sort key."""
-    raw = json.dumps([v.isoformat() if isinstance(v, datetime) else str(v) for v in values])
+    raw = json.dumps([str(v) for v in values])
     return base64.urlsafe_b64encode(raw.encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str, key: Key) -> list[object]:
     """The sort key in a cursor. Raises `BadCursor`."""
     try:
+        if len(cursor) > _LONGEST_CURSOR:
+            raise BadCursor(cursor[:80])
         values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if not isinstance(values, list) or len(values) != len(key):
+            raise BadCursor(cursor)
+        if not all(isinstance(value, str) and "\0" not in value for value in values):
             raise BadCursor(cursor)
         return [
             _revive(column.type.python_type, value)
@@ -52,9 +58,14 @@ def decode_cursor(cursor: str, key: Key) -> list[object]:
 
 
 def _revive(kind: type, value: str) -> object:
-    if kind is datetime:
-        return datetime.fromisoformat(value)
-    return kind(value) if kind in {UUID, int} else value
+    if kind is UUID:
+        return UUID(value)
+    if kind is int:
+        if not 0 <= int(value) < _INTEGER:
+            raise ValueError(value)
+        return int(value)
+    value.encode()  # a lone surrogate is no text
+    return value
 
 
 def _page(rows: Sequence[Any], width: int, first: int, after: str | None) -> Page[Any]:

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 
 from persistence.database import Connection, fetch
-from persistence.documents import SEARCHABLE
+from persistence.lifecycle.documents import SEARCHABLE
 from persistence.tables.documents import EMBEDDING_DIMENSION
 
 EXACT_ROWS = 2_000

@@ -112,20 +112,6 @@ async def responses_of(
     )
 
 
-async def responses_by_id(
-    connection: Connection, organization_id: UUID, ids: Sequence[UUID]
-) -> Sequence[QuestionResponseRow]:
-    """Responses of the organization."""
-    return await fetch(
-        connection,
-        select(question_responses).where(
-            question_responses.c.id.in_(ids),
-            question_responses.c.organization_id == organization_id,
-        ),
-        QuestionResponseRow,
-    )
-
-
 async def is_enrolled(connection: Connection, course_id: UUID, user_id: UUID) -> bool:
     """Whether the person is an active student of the course."""
     return bool(

@@ -18,7 +18,7 @@ from persistence.tables.identity import (
     role_grants,
     users,
 )
-from persistence.visibility import Viewer, sees_users
+from persistence.visibility import Viewer, sees_grants, sees_users
 
 
 def _in_force() -> ColumnElement[bool]:
@@ -67,11 +67,6 @@ async def find_viewer(
         expires_at=expires_at,
         organization_roles=frozenset(Role(g.role) for g in grants if g.course_id is None),
         courses={role: frozenset(ids) for role, ids in courses.items()},
-        observed_students=frozenset(
-            (g.course_id, g.observed_student_id)
-            for g in grants
-            if g.course_id is not None and g.observed_student_id is not None
-        ),
     )
 
 
@@ -121,14 +116,12 @@ async def organization_by_id(connection: Connection, key: UUID) -> OrganizationR
 
 
 async def grants_by_id(
-    connection: Connection, organization_id: UUID, ids: Sequence[UUID]
+    connection: Connection, viewer: Viewer, ids: Sequence[UUID]
 ) -> Sequence[RoleGrantRow]:
-    """Role grants of the organization."""
+    """Those of `ids` the viewer sees."""
     return await fetch(
         connection,
-        select(role_grants).where(
-            role_grants.c.id.in_(ids), role_grants.c.organization_id == organization_id
-        ),
+        select(role_grants).where(role_grants.c.id.in_(ids), sees_grants(role_grants, viewer)),
         RoleGrantRow,
     )
 

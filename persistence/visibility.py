@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, and_, false, or_
+from sqlalchemy import ColumnElement, Table, and_, or_
 
+from persistence.lifecycle.assignments import AssignmentState
+from persistence.lifecycle.documents import SEARCHABLE
+from persistence.lifecycle.grades import GradeState
 from persistence.roles import Role
 
 
@@ -25,8 +28,6 @@ class Viewer:
     expires_at: datetime
     organization_roles: frozenset[Role]
     courses: Mapping[Role, frozenset[UUID]]
-    observed_students: frozenset[tuple[UUID, UUID]] = frozenset()
-    """(course, student) pairs an OBSERVER grant names."""
 
     def courses_as(self, *roles: Role) -> frozenset[UUID]:
         """The courses in which the viewer holds any of `roles`."""
@@ -64,11 +65,6 @@ def sees_courses(courses: Table, viewer: Viewer) -> ColumnElement[bool]:
     return and_(_within(courses, viewer), courses.c.id.in_(viewer.member_of))
 
 
-def sees_in_course(table: Table, viewer: Viewer) -> ColumnElement[bool]:
-    """Rows of the courses the viewer holds a role in."""
-    return and_(_within(table, viewer), table.c.course_id.in_(viewer.member_of))
-
-
 def sees_as_designer(table: Table, viewer: Viewer) -> ColumnElement[bool]:
     """Rows only those who design the course read: rubric drafts, reference answers."""
     return and_(_within(table, viewer), table.c.course_id.in_(viewer.designs))
@@ -80,7 +76,21 @@ def sees_assignments(assignments: Table, viewer: Viewer) -> ColumnElement[bool]:
         _within(assignments, viewer),
         or_(
             assignments.c.course_id.in_(viewer.designs),
-            and_(assignments.c.course_id.in_(viewer.member_of), assignments.c.state != "DRAFT"),
+            and_(
+                assignments.c.course_id.in_(viewer.member_of),
+                assignments.c.state != AssignmentState.DRAFT,
+            ),
+        ),
+    )
+
+
+def sees_documents(documents: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Searchable ones for every member of the course; all for those who design it."""
+    return and_(
+        _within(documents, viewer),
+        or_(
+            documents.c.course_id.in_(viewer.designs),
+            and_(documents.c.course_id.in_(viewer.member_of), documents.c.state.in_(SEARCHABLE)),
         ),
     )
 
@@ -91,12 +101,15 @@ def sees_as_instructor(table: Table, viewer: Viewer) -> ColumnElement[bool]:
 
 
 def sees_submissions(submissions: Table, viewer: Viewer) -> ColumnElement[bool]:
-    """One's own, and those of the courses one instructs."""
+    """One's own while one is of the course, and those of the courses one instructs."""
     return and_(
         _within(submissions, viewer),
         or_(
             submissions.c.course_id.in_(viewer.instructs),
-            submissions.c.student_id == viewer.user_id,
+            and_(
+                submissions.c.student_id == viewer.user_id,
+                submissions.c.course_id.in_(viewer.member_of),
+            ),
         ),
     )
 
@@ -117,7 +130,17 @@ def sees_users(users: Table, viewer: Viewer) -> ColumnElement[bool]:
     return and_(_within(users, viewer), users.c.id == viewer.user_id)
 
 
-NOTHING: ColumnElement[bool] = false()
+def sees_grants(role_grants: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """One's own, and those of the courses one instructs; all of the organization for an admin."""
+    if viewer.is_admin:
+        return _within(role_grants, viewer)
+    return and_(
+        _within(role_grants, viewer),
+        or_(
+            role_grants.c.user_id == viewer.user_id,
+            role_grants.c.course_id.in_(viewer.instructs),
+        ),
+    )
 
 
 def sees_grades(grades: Table, viewer: Viewer) -> ColumnElement[bool]:
@@ -126,6 +149,10 @@ def sees_grades(grades: Table, viewer: Viewer) -> ColumnElement[bool]:
         _within(grades, viewer),
         or_(
             grades.c.course_id.in_(viewer.instructs),
-            and_(grades.c.student_id == viewer.user_id, grades.c.state == "RELEASED"),
+            and_(
+                grades.c.student_id == viewer.user_id,
+                grades.c.course_id.in_(viewer.member_of),
+                grades.c.state == GradeState.RELEASED,
+            ),
         ),
     )

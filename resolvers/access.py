@@ -68,12 +68,21 @@ def may(viewer: Viewer, permission: Permission, course_id: UUID | None = None) -
 
 
 def check(viewer: Viewer, permission: Permission, course_id: UUID | None = None) -> None:
-    """Raises `Refusal`: NOT_FOUND for a course the viewer cannot know of, else FORBIDDEN."""
+    """Raises `refusal`, if there is one."""
+    refused = refusal(viewer, permission, course_id)
+    if refused is not None:
+        raise refused
+
+
+def refusal(
+    viewer: Viewer, permission: Permission, course_id: UUID | None = None
+) -> Refusal | None:
+    """NOT_FOUND for a course the viewer cannot know of, else FORBIDDEN; None where they may."""
     if may(viewer, permission, course_id):
-        return
+        return None
     if course_id is not None and course_id not in viewer.member_of and not viewer.is_admin:
-        raise missing("course")
-    raise Refusal(
+        return missing("course")
+    return Refusal(
         RefusalCode.FORBIDDEN,
         f"This needs the permission {permission.value}, which none of your roles gives here.",
     )

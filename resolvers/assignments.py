@@ -28,7 +28,7 @@ from resolvers.access import Permission, missing
 from resolvers.context import RequestContext
 from resolvers.global_ids import key_of
 from resolvers.mutations import Transaction
-from resolvers.ordering import by_parent, in_order, optional, present
+from resolvers.ordering import by_parent, in_order, optional
 from resolvers.refusals import Refusal, RefusalCode
 
 
@@ -86,10 +86,27 @@ async def list_assignments(
 async def list_questions(
     parents: Sequence[AssignmentRow], context: RequestContext
 ) -> list[list[QuestionRow]]:
-    """The questions of each assignment."""
+    """The questions of each assignment; none before it opens, except for its designers."""
+    shown = [a.id for a in parents if _is_open_to(context, a)]
     async with context.database.read() as connection:
-        rows = await assignments.questions_of(connection, [a.id for a in parents])
+        rows = await assignments.questions_of(connection, shown)
     return by_parent([a.id for a in parents], rows, lambda row: row.assignment_id)
+
+
+def _is_open_to(context: RequestContext, assignment: AssignmentRow) -> bool:
+    return (
+        assignment.course_id in context.viewer.designs
+        or assignment.unlock_at is None
+        or assignment.unlock_at <= context.now()
+    )
+
+
+async def load_questions(context: RequestContext, ids: Sequence[UUID]) -> list[QuestionRow | None]:
+    """Questions by id; None for those the viewer does not see in their assignment."""
+    rows = [row for row in await get_questions(context, ids) if row is not None]
+    found = await load_assignments(context, [row.assignment_id for row in rows])
+    pairs = zip(rows, found, strict=True)
+    return in_order(ids, (row for row, of in pairs if of is not None and _is_open_to(context, of)))
 
 
 async def get_questions(
@@ -122,10 +139,12 @@ async def list_anchor_papers(
     return by_parent([q.id for q in parents], rows, lambda row: row.question_id)
 
 
-async def load_anchor_papers(context: RequestContext, ids: Sequence[UUID]) -> list[AnchorPaperRow]:
-    """Anchor papers a mutation just wrote."""
+async def load_anchor_papers(
+    context: RequestContext, ids: Sequence[UUID]
+) -> list[AnchorPaperRow | None]:
+    """Anchor papers by id; None for those of courses the viewer does not design."""
     async with context.database.read() as connection:
-        return present(ids, await assignments.anchor_papers_by_id(connection, context.viewer, ids))
+        return in_order(ids, await assignments.anchor_papers_by_id(connection, context.viewer, ids))
 
 
 async def create_assignment(
@@ -221,7 +240,7 @@ async def create_anchor_paper(
         for row in await rubrics.criteria_of(connection, [question.rubric_version_id])
     }
     given = {key_of(m.criterion_id, "Criterion", ("input", "marks")): m.points for m in marks}
-    if set(given) != set(bounds):
+    if set(given) != set(bounds) or len(marks) != len(bounds):
         raise checks.bad("marks", f"Mark each of the rubric's {len(bounds)} criteria once.")
     paper = AnchorPaperRow(
         organization_id=viewer.organization_id,

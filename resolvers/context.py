@@ -64,6 +64,10 @@ class RequestContext:
         self.checked.add(permission)
         return self.viewer
 
+    def refusals(self, permission: Permission, course_ids: Sequence[UUID]) -> list[Refusal | None]:
+        """For each course the refusal the viewer gets who asks for `permission` there."""
+        return [access.refusal(self.viewer, permission, course_id) for course_id in course_ids]
+
     def note_own(self, permission: Permission) -> Viewer:
         """The viewer, where the permission follows from the row being their own."""
         viewer = self.viewer

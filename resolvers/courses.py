@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
-
 from persistence import courses, users
-from persistence.database import add
+from persistence.database import Duplicate, add
 from persistence.keyset import Page
 from persistence.roles import Role
 from persistence.tables.courses import CourseRow, EnrollmentRow
@@ -15,7 +13,8 @@ from resolvers.access import Permission, missing
 from resolvers.context import RequestContext
 from resolvers.global_ids import key_of
 from resolvers.mutations import Transaction
-from resolvers.ordering import in_order, present
+from resolvers.ordering import in_order, present, unless_refused
+from resolvers.refusals import Refusal
 
 
 async def list_courses(context: RequestContext, first: int, after: str | None) -> Page[CourseRow]:
@@ -34,14 +33,13 @@ async def load_courses(context: RequestContext, ids: Sequence[UUID]) -> list[Cou
 
 async def list_enrollments(
     parents: Sequence[CourseRow], context: RequestContext, first: int, after: str | None
-) -> list[Page[EnrollmentRow]]:
-    """Who is enrolled. Staff and admins see all; a student sees nobody. Raises `Refusal`."""
-    for course in parents:
-        context.require(Permission.ENROLMENT_WRITE, course.id)
+) -> list[Page[EnrollmentRow] | Refusal]:
+    """Who is enrolled in each course, for staff and admins; a refusal for others."""
+    ids = [c.id for c in parents]
+    refusals = context.refusals(Permission.ENROLMENT_WRITE, ids)
     async with context.database.read() as connection:
-        return await courses.pages_of_enrollments(
-            connection, [c.id for c in parents], checks.page_size(first), after
-        )
+        pages = await courses.pages_of_enrollments(connection, ids, checks.page_size(first), after)
+    return unless_refused(refusals, pages)
 
 
 async def load_enrollments(
@@ -81,7 +79,7 @@ async def create_course(
     )
     try:
         await add(transaction.connection, course)
-    except IntegrityError as e:
+    except Duplicate as e:
         raise checks.bad("code", f"The code {course.code} is taken by another course.") from e
     return course.id
 

@@ -27,7 +27,7 @@ from resolvers.global_ids import key_of
 from resolvers.grade_scores import GradedBy, graded_by
 from resolvers.grading_brief import level_of, penalty_of, score_of_question
 from resolvers.mutations import Transaction
-from resolvers.ordering import by_parent, in_order, present
+from resolvers.ordering import by_parent, in_order, unless_refused
 from resolvers.refusals import Refusal, RefusalCode
 
 _IDS_PATH = ("input", "gradeIds")
@@ -55,22 +55,16 @@ async def load_grades(context: RequestContext, ids: Sequence[UUID]) -> list[Deci
         return in_order(ids, await grades.grades_by_id(connection, context.viewer, ids))
 
 
-async def load_changed(context: RequestContext, ids: Sequence[UUID]) -> list[DecidedGrade]:
-    """Grades a mutation just changed."""
-    async with context.database.read() as connection:
-        return present(ids, await grades.grades_by_id(connection, context.viewer, ids))
-
-
 async def list_grades(
     parents: Sequence[AssignmentRow], context: RequestContext, first: int, after: str | None
-) -> list[Page[DecidedGrade]]:
-    """The grades of each assignment by alias, for its instructors. Raises `Refusal`."""
-    for course_id in {a.course_id for a in parents}:
-        context.require(Permission.GRADE_DECIDE, course_id)
+) -> list[Page[DecidedGrade] | Refusal]:
+    """The grades of each assignment by alias, for its instructors; a refusal for others."""
+    refusals = context.refusals(Permission.GRADE_DECIDE, [a.course_id for a in parents])
     async with context.database.read() as connection:
-        return await grades.pages_of_grades(
+        pages = await grades.pages_of_grades(
             connection, context.viewer, [a.id for a in parents], checks.page_size(first), after
         )
+    return unless_refused(refusals, pages)
 
 
 async def get_grade_results(

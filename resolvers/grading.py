@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
-
 from agents.grading.brief import GradingPolicy
 from persistence import assignments, grading, grading_work, streams
-from persistence.database import Connection, add
+from persistence.database import Connection, Duplicate, add
 from persistence.followers import Tick
 from persistence.grading import PauseReason, Progress
 from persistence.keyset import Page
@@ -29,7 +27,7 @@ from resolvers.context import RequestContext
 from resolvers.global_ids import key_of
 from resolvers.grading_runs import FEED_TOPIC, move, run_topic, settle
 from resolvers.mutations import Transaction
-from resolvers.ordering import by_parent, in_order
+from resolvers.ordering import by_parent, in_order, unless_refused
 from resolvers.refusals import Refusal, RefusalCode
 
 MOST_MICROS = 2_147_483_647
@@ -98,14 +96,14 @@ async def load_tasks(context: RequestContext, ids: Sequence[UUID]) -> list[Gradi
 
 async def list_runs(
     parents: Sequence[AssignmentRow], context: RequestContext, first: int, after: str | None
-) -> list[Page[GradingRunRow]]:
-    """The runs of each assignment, newest first. Raises `Refusal`."""
-    for course_id in {a.course_id for a in parents}:
-        context.require(Permission.RUN_FOLLOW, course_id)
+) -> list[Page[GradingRunRow] | Refusal]:
+    """The runs of each assignment, newest first; a refusal where the viewer follows none."""
+    refusals = context.refusals(Permission.RUN_FOLLOW, [a.course_id for a in parents])
     async with context.database.read() as connection:
-        return await grading.pages_of_runs(
+        pages = await grading.pages_of_runs(
             connection, context.viewer, [a.id for a in parents], checks.page_size(first), after
         )
+    return unless_refused(refusals, pages)
 
 
 async def list_tasks_of_run(
@@ -125,11 +123,6 @@ async def list_tasks_of_run(
             after,
             states,
         )
-
-
-async def get_runs(context: RequestContext, ids: Sequence[UUID]) -> list[GradingRunRow | None]:
-    """The runs of tasks the viewer sees."""
-    return await load_runs(context, ids)
 
 
 async def get_progress(parents: Sequence[GradingRunRow], context: RequestContext) -> list[Progress]:
@@ -251,10 +244,8 @@ async def _insert_run(connection: Connection, run: GradingRunRow) -> None:
         raise lives
     try:
         await add(connection, run)
-    except IntegrityError as e:
-        if "uq_grading_run_live" in str(e.orig):
-            raise lives from e
-        raise
+    except Duplicate as e:
+        raise lives from e
 
 
 async def _locked_run(
@@ -332,7 +323,7 @@ async def retry_grading_task(
     if run.state not in {RunState.RUNNING, RunState.PAUSED}:
         try:
             await move(connection, run, RunEvent.RERUN, ended_at=None)
-        except IntegrityError as e:
+        except Duplicate as e:
             raise Refusal(
                 RefusalCode.CONFLICT, "Another run of this assignment is under way.", path
             ) from e

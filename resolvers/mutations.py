@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -125,5 +126,8 @@ def input_hash(values: Mapping[str, Any]) -> str:
 
 
 def _plain(value: object) -> Any:
-    digest = getattr(value, "sha256", None)  # an uploaded file stands for its content
-    return digest if digest is not None else str(value)
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(digest := getattr(value, "sha256", None), str):
+        return digest  # an uploaded file stands for its content
+    raise TypeError(type(value))

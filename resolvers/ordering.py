@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 from uuid import UUID
 
+from resolvers.refusals import Refusal
+
 
 class Identified(Protocol):
     """A row with an id."""
@@ -13,6 +15,7 @@ class Identified(Protocol):
 
 Row = TypeVar("Row", bound=Identified)
 Child = TypeVar("Child")
+Answer = TypeVar("Answer")
 
 
 def in_order(ids: Sequence[UUID], rows: Iterable[Row]) -> list[Row | None]:
@@ -31,6 +34,13 @@ def optional(ids: Sequence[UUID | None], rows: Iterable[Row]) -> list[Row | None
     """A row or None for each id or None."""
     found = {row.id: row for row in rows}
     return [None if key is None else found.get(key) for key in ids]
+
+
+def unless_refused(
+    refusals: Sequence[Refusal | None], answers: Sequence[Answer]
+) -> list[Answer | Refusal]:
+    """For each parent its refusal, where there is one, else its answer."""
+    return [refused or answer for refused, answer in zip(refusals, answers, strict=True)]
 
 
 def by_parent(

@@ -136,17 +136,6 @@ async def list_responses(
     return by_parent([a.id for a in parents], rows, lambda row: row.attempt_id)
 
 
-async def get_responses(
-    context: RequestContext, ids: Sequence[UUID | None]
-) -> list[QuestionResponseRow | None]:
-    """Responses named by rows the viewer sees."""
-    async with context.database.read() as connection:
-        rows = await submissions.responses_by_id(
-            connection, context.viewer.organization_id, [i for i in ids if i]
-        )
-    return optional(ids, rows)
-
-
 async def submit_attempt(
     context: RequestContext,
     transaction: Transaction,

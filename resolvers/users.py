@@ -62,11 +62,19 @@ async def get_users(context: RequestContext, ids: Sequence[UUID | None]) -> list
     return [found.get(key) if key is not None else None for key in ids]
 
 
-async def load_grants(context: RequestContext, ids: Sequence[UUID]) -> list[RoleGrantRow]:
-    """Grants a mutation just made."""
+async def load_grants(context: RequestContext, ids: Sequence[UUID]) -> list[RoleGrantRow | None]:
+    """Grants by id: one's own, those of courses one instructs, an admin all."""
     async with context.database.read() as connection:
-        rows = await users.grants_by_id(connection, context.viewer.organization_id, ids)
-    return present(ids, rows)
+        return in_order(ids, await users.grants_by_id(connection, context.viewer, ids))
+
+
+async def load_organizations(
+    context: RequestContext, ids: Sequence[UUID]
+) -> list[OrganizationRow | None]:
+    """Organizations by id; None for all but the viewer's own."""
+    async with context.database.read() as connection:
+        row = await users.organization_by_id(connection, context.viewer.organization_id)
+    return in_order(ids, [] if row is None else [row])
 
 
 async def create_users(

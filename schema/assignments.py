@@ -99,7 +99,7 @@ class Assignment(Node):
     async def course(parents: Sequence[Any], context: RequestContext) -> Sequence[CourseRef]:
         return await courses.get_courses(context, [a.course_id for a in parents])
 
-    @batched("Its questions, in their order.")
+    @batched("Its questions, in their order; none before it opens, but for its designers.")
     async def questions(
         parents: Sequence[Any], context: RequestContext
     ) -> Sequence[list[Question]]:
@@ -117,16 +117,20 @@ class Assignment(Node):
     ) -> Sequence[SubmissionRef | None]:
         return await submissions.get_own_submissions(parents, context)
 
-    @batched("Its grading runs, newest first; for its instructors.", first=FIRST, after=AFTER)
+    @batched(
+        "Its grading runs, newest first; for its instructors, else null with an error.",
+        first=FIRST,
+        after=AFTER,
+    )
     async def grading_runs(
         parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
-    ) -> Sequence[Connection[GradingRun]]:
+    ) -> Sequence[Connection[GradingRun] | None]:
         return connections(await grading.list_runs(parents, context, first, after))
 
-    @batched("Its grades; for its instructors.", first=FIRST, after=AFTER)
+    @batched("Its grades; for its instructors, else null with an error.", first=FIRST, after=AFTER)
     async def grades(
         parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
-    ) -> Sequence[Connection[Grade]]:
+    ) -> Sequence[Connection[Grade] | None]:
         return connections(await grades.list_grades(parents, context, first, after))
 
 
@@ -249,4 +253,8 @@ class AssignmentMutations:
     )
 
 
-LOADERS = {"Assignment": assignments.load_assignments}
+LOADERS = {
+    "AnchorPaper": assignments.load_anchor_papers,
+    "Assignment": assignments.load_assignments,
+    "Question": assignments.load_questions,
+}

@@ -46,10 +46,14 @@ class Course(Node):
     language: str = described("The language it is held in, as a BCP 47 tag.")
     time_zone: str = described("The IANA time zone its deadlines are read in.")
 
-    @batched("Who is enrolled; for those who manage enrolments.", first=FIRST, after=AFTER)
+    @batched(
+        "Who is enrolled; for those who manage it, else null with an error.",
+        first=FIRST,
+        after=AFTER,
+    )
     async def enrollments(
         parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
-    ) -> Sequence[Connection[Enrollment]]:
+    ) -> Sequence[Connection[Enrollment] | None]:
         return connections(await courses.list_enrollments(parents, context, first, after))
 
     @batched("The assignments the viewer sees, oldest first.", first=FIRST, after=AFTER)

@@ -9,34 +9,33 @@ import dataclasses
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, get_args
 
 import strawberry
 from strawberry.types import Info
 
-from resolvers.access import Permission
+from resolvers.access import Permission, missing
 from resolvers.context import RequestContext
 from resolvers.mutations import Work, perform, refusal_of
 from resolvers.refusals import Refusal, RefusalCode
 from schema.enums import described_enum
 
 Batch = Callable[..., Awaitable[Sequence[Any]]]
-T = TypeVar("T")
 
 PERMISSIONS: dict[tuple[str, str], Permission] = {}
 """(operation kind, field name) -> the permission declared on it."""
 
 
-def described(text: str, *, name: str | None = None, deprecation: str | None = None) -> Any:
+def described(text: str) -> Any:
     """A field that is an attribute of its row."""
-    return strawberry.field(description=text, name=name, deprecation_reason=deprecation)
+    return strawberry.field(description=text)
 
 
 def batched(text: str, **descriptions: str) -> Callable[[Batch], Any]:
     """A field whose function answers for all parents of a level: `(parents, context, **args)`.
 
-    Its annotated return type is `Sequence[X]`; the field's type is X. `descriptions` has one
-    entry for each argument.
+    Its annotated return type is `Sequence[X]`; the field's type is X. A `Refusal` in a parent's
+    place refuses the field there alone. `descriptions` has one entry for each argument.
     """
 
     def adapt(function: Batch) -> Any:
@@ -69,7 +68,10 @@ async def _collect(
     parents, future = waiting
     place = len(parents)
     parents.append(root)
-    return (await asyncio.shield(future))[place]
+    answer = (await asyncio.shield(future))[place]
+    if isinstance(answer, Refusal):
+        raise answer
+    return answer
 
 
 def _frozen(value: Any) -> Any:
@@ -207,6 +209,8 @@ def mutation(
         try:
             ids = await perform(info.context, name, permission, work, values, key)
             rows = await load(info.context, ids)
+            if None in rows:  # a replay, and meanwhile it was deleted or the rights were taken
+                raise missing("object")
         except Refusal as refusal:
             return payload(**{noun: None}, user_errors=[_user_error(refusal)])
         return payload(**{noun: list(rows) if many else rows[0]}, user_errors=[])

@@ -16,7 +16,7 @@ from schema.assessments import EvidenceSpan, QuestionRef
 from schema.enums import described_enum
 from schema.fields import UserError, batched, described, mutation
 from schema.grading import SubmissionRef
-from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connections
+from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connections, part_id
 from schema.rubrics import Criterion, Level
 from schema.users import User
 
@@ -65,7 +65,8 @@ class CriterionScore:
 
 
 @strawberry.type(description="One decision about a grade.")
-class GradeVersion(Node):
+class GradeVersion:
+    id = part_id()
     number: int = described("1 for the first.")
     is_current: bool = described("Whether it is in force.")
     score: Decimal = described("Points before the penalty for lateness.")
@@ -224,7 +225,7 @@ class GradeMutations:
         input_type=AdjustGradeInput,
         payload=AdjustGradePayload,
         noun="grade",
-        load=grades.load_changed,
+        load=grades.load_grades,
         text="Decides a grade as a person: a new version, in your name. The penalty for lateness "
         "is computed anew.",
     )
@@ -234,7 +235,7 @@ class GradeMutations:
         input_type=FinaliseGradesInput,
         payload=FinaliseGradesPayload,
         noun="grades",
-        load=grades.load_changed,
+        load=grades.load_grades,
         many=True,
         text="Declares grades ready for release. One the graders asked a person to look at is "
         "refused until it was decided with adjustGrade.",
@@ -245,7 +246,7 @@ class GradeMutations:
         input_type=ReleaseGradesInput,
         payload=ReleaseGradesPayload,
         noun="grades",
-        load=grades.load_changed,
+        load=grades.load_grades,
         many=True,
         text="Releases grades that are ready: their students read them from now on.",
     )

@@ -8,6 +8,7 @@ import strawberry
 from strawberry.types import Info
 
 from resolvers.global_ids import global_id
+from resolvers.refusals import Refusal
 from schema.fields import described
 
 T = TypeVar("T")
@@ -24,11 +25,18 @@ class Found:
         return getattr(self.row, name)
 
 
+def _object_id(root: Any, info: Info) -> strawberry.ID:
+    return strawberry.ID(global_id(info._raw_info.parent_type.name, root.id))  # noqa: SLF001 - strawberry wraps graphql-core's info and hides the parent type
+
+
+def part_id() -> Any:
+    """The id of a type that is read through its whole alone, and so is no `Node`."""
+    return strawberry.field(_object_id, description="Its id, opaque, unique over all types.")
+
+
 @strawberry.interface(description="An object that can be read again by its id.")
 class Node:
-    @strawberry.field(description="The object's id, opaque, unique over all types.")
-    def id(root: Any, info: Info) -> strawberry.ID:
-        return strawberry.ID(global_id(info._raw_info.parent_type.name, root.id))  # noqa: SLF001 - strawberry wraps graphql-core's info and hides the parent type
+    id = strawberry.field(_object_id, description="The object's id, opaque, unique over all types.")
 
     @classmethod
     def is_type_of(cls, obj: Any, _info: Any) -> bool:
@@ -98,8 +106,8 @@ def connection(page: Any) -> Any:
 
 
 def connections(pages: Sequence[Any]) -> Sequence[Any]:
-    """The connections of the pages of several parents."""
-    return [connection(page) for page in pages]
+    """The connections of the pages of several parents; a refusal stays one."""
+    return [page if isinstance(page, Refusal) else connection(page) for page in pages]
 
 
 FIRST = "How many rows at the most, 1 to 100."

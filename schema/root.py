@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import strawberry
+from strawberry.schema.config import StrawberryConfig
 
 from resolvers import users
 from resolvers.context import RequestContext
@@ -12,6 +13,7 @@ from schema import assignments, courses, documents, grades, grading, rubrics, st
 from schema import users as people
 from schema.fields import root_field
 from schema.node import Found, Node
+from schema.scalars import SCALARS
 
 Loader = Callable[[RequestContext, Sequence[Any]], Awaitable[Sequence[Any]]]
 
@@ -70,4 +72,9 @@ class Subscription(grading.GradingSubscriptions, study.StudySubscriptions):
 
 def build_schema() -> strawberry.Schema:
     """The whole schema."""
-    return strawberry.Schema(query=Query, mutation=Mutation, subscription=Subscription)
+    return strawberry.Schema(
+        query=Query,
+        mutation=Mutation,
+        subscription=Subscription,
+        config=StrawberryConfig(scalar_map=SCALARS),
+    )

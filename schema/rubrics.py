@@ -12,7 +12,7 @@ from resolvers.access import Permission
 from resolvers.context import RequestContext
 from schema.enums import described_enum
 from schema.fields import UserError, batched, described, mutation
-from schema.node import IDEMPOTENCY_KEY, Node
+from schema.node import IDEMPOTENCY_KEY, Node, part_id
 
 described_enum(
     RubricVersionState,
@@ -24,7 +24,8 @@ described_enum(
 
 
 @strawberry.type(description="One step of a criterion.")
-class Level(Node):
+class Level:
+    id = part_id()
     title: str = described("Its name.")
     description: str = described("What work at this level shows.")
     min_points: Decimal = described("The least it is worth.")
@@ -32,7 +33,8 @@ class Level(Node):
 
 
 @strawberry.type(description="One thing a rubric judges.")
-class Criterion(Node):
+class Criterion:
+    id = part_id()
     title: str = described("Its name.")
     guidelines: str = described("What a grader looks for.")
     points: Decimal = described("What it is worth at the most.")
@@ -43,7 +45,8 @@ class Criterion(Node):
 
 
 @strawberry.type(description="One state of a rubric, unchangeable once published.")
-class RubricVersion(Node):
+class RubricVersion:
+    id = part_id()
     number: int = described("1 for the first.")
     state: RubricVersionState = described("Where it stands.")
     content_hash: str = described("SHA-256 of its content: equal hashes are equal rubrics.")

@@ -14,7 +14,7 @@ from schema.assignments import Assignment, Question
 from schema.enums import described_enum
 from schema.fields import UserError, batched, described, mutation
 from schema.grades import GradeResult
-from schema.node import IDEMPOTENCY_KEY, Node
+from schema.node import IDEMPOTENCY_KEY, Node, part_id
 from schema.users import User
 
 described_enum(
@@ -37,7 +37,8 @@ described_enum(
 
 
 @strawberry.type(description="The answer to one question. Evidence offsets are its code points.")
-class QuestionResponse(Node):
+class QuestionResponse:
+    id = part_id()
     text: str = described("The text, in Unicode normal form C.")
 
     @batched("The question.")
@@ -127,4 +128,4 @@ class SubmissionMutations:
     )
 
 
-LOADERS = {"Submission": submissions.load_submissions}
+LOADERS = {"Attempt": submissions.get_attempts, "Submission": submissions.load_submissions}

@@ -141,4 +141,8 @@ class UserMutations:
     )
 
 
-LOADERS = {"User": users.load_users}
+LOADERS = {
+    "Organization": users.load_organizations,
+    "RoleGrant": users.load_grants,
+    "User": users.load_users,
+}

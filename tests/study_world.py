@@ -1,5 +1,6 @@
 """A course with people and material, below the API: rows, contexts, a worker's resources."""
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,6 +47,10 @@ class File:
     filename: str | None
     content: bytes
     content_type: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
 
     async def read(self, size: int = -1) -> bytes:
         return self.content if size < 0 else self.content[:size]

@@ -67,9 +67,6 @@ TASKS = """query Tasks($runId: ID!, $after: String) {
     nodes { alias state reasons { code detail } submission { id } }
     pageInfo { hasNextPage endCursor } } } } }"""
 
-GRADE_DETAIL = """query Grade($id: ID!) { node(id: $id) { ... on Grade {
-  id state score criteria { points criterion { id title points } } } } }"""
-
 ADJUST = """mutation AdjustGrade($input: AdjustGradeInput!) {
   adjustGrade(input: $input) {
     grade { id state score } userErrors { code message path } } }"""

@@ -5,6 +5,8 @@ https://github.com/jaydenseric/graphql-multipart-request-spec: the parts are `op
 `UploadFile`s in the variables the map names.
 """
 
+import hashlib
+from collections.abc import Mapping
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -21,7 +23,7 @@ from resolvers.refusals import RefusalCode
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-SPOOLED_BYTES = 1024 * 1024  # larger files go to disk
+SPOOLED_BYTES = 1024 * 1024
 FIELDS = ("operations", "map")
 
 
@@ -50,19 +52,38 @@ async def multipart_request(request: Request, limits: EdgeLimits) -> GraphQLRequ
     )
 
 
+class HashedFile(UploadFile):
+    """A file and the SHA-256 of what came of it; larger ones lie on the disk."""
+
+    def __init__(self, filename: str, headers: Headers) -> None:
+        spool = SpooledTemporaryFile(max_size=SPOOLED_BYTES)  # noqa: SIM115 - closed by `close`
+        super().__init__(cast("BinaryIO", spool), size=0, filename=filename, headers=headers)
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """In hexadecimal, of the whole file once the body has been read."""
+        return self._digest.hexdigest()
+
+    async def take(self, data: bytes) -> None:
+        """Appends what came."""
+        self._digest.update(data)
+        await self.write(data)
+
+
 class _Form:
     """The parts of a multipart body, within the limits."""
 
     def __init__(self, limits: EdgeLimits) -> None:
-        self.files: dict[str, UploadFile] = {}
+        self.files: dict[str, HashedFile] = {}
         self._fields: dict[str, bytearray] = {}
         self._limits = limits
         self._headers: list[tuple[bytes, bytes]] = []
         self._name = bytearray()
         self._value = bytearray()
-        self._into: UploadFile | bytearray | None = None
+        self._into: HashedFile | bytearray | None = None
         self._received = 0
-        self._writes: list[tuple[UploadFile, bytes]] = []
+        self._writes: list[tuple[HashedFile, bytes]] = []
         self._ended = False
 
     def field(self, name: str) -> bytes:
@@ -78,7 +99,7 @@ class _Form:
             async for chunk in request.stream():
                 parser.write(chunk)
                 for file, data in self._writes:
-                    await file.write(data)
+                    await file.take(data)
                 self._writes.clear()
         except FormParserError:
             raise refused(RefusalCode.BAD_INPUT, "The body is not valid multipart.") from None
@@ -134,14 +155,7 @@ class _Form:
             most = self._limits.files
             message = f"More than {most} files were sent."
             raise refused(RefusalCode.TOO_LARGE, message, limit="files", value=most)
-        filename = _text(options[b"filename"])
-        spool = SpooledTemporaryFile(max_size=SPOOLED_BYTES)  # noqa: SIM115 - closed by `close`
-        file = UploadFile(
-            cast("BinaryIO", spool),
-            size=0,
-            filename=filename,
-            headers=Headers(raw=self._headers),
-        )
+        file = HashedFile(_text(options[b"filename"]), Headers(raw=self._headers))
         self._into = self.files[name] = file
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -183,7 +197,7 @@ def _text(raw: bytes) -> str:
     return text
 
 
-def _place(variables: dict[str, Any], mapping: object, files: dict[str, UploadFile]) -> None:
+def _place(variables: dict[str, Any], mapping: object, files: Mapping[str, UploadFile]) -> None:
     """Put each file where the map says, in place of the null that stands there."""
     if not isinstance(mapping, dict):
         raise refused(RefusalCode.BAD_INPUT, "`map` must be an object.")

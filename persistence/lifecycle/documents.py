@@ -29,6 +29,8 @@ class DocumentEvent(StrEnum):
     DELETE = "DELETE"
 
 
+SEARCHABLE = (DocumentState.READY,)
+
 DOCUMENT = Machine(
     "document",
     DocumentState,

@@ -17,7 +17,7 @@ from graphql import (
 
 from resolvers.access import ROLES, Permission
 from schema.fields import PERMISSIONS
-from schema.root import build_schema
+from schema.root import LOADERS, build_schema
 
 BUILT = build_schema()
 SCHEMA: GraphQLSchema = BUILT._schema  # noqa: SLF001 - strawberry shows it under no other name
@@ -57,6 +57,12 @@ def test_every_mutation_and_subscription_declares_a_permission_that_some_role_gi
     fields |= {("subscription", name) for name in SCHEMA.subscription_type.fields}
     assert set(PERMISSIONS) == fields
     assert all(ROLES[permission] for permission in PERMISSIONS.values())
+
+
+def test_node_reads_each_type_that_says_so() -> None:
+    node = SCHEMA.type_map["Node"]
+    assert isinstance(node, GraphQLInterfaceType)
+    assert {t.name for t in SCHEMA.get_possible_types(node)} == set(LOADERS)
 
 
 def test_every_permission_has_its_roles() -> None:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from ops.settings import (
-    EdgeLimits,
+    EdgeSettings,
     SettingsError,
     env_example,
     load_settings,
@@ -45,7 +45,7 @@ def test_defaults_are_those_of_the_design() -> None:
     )
     assert settings.statement_timeout_ms < settings.operation_seconds * 1_000
     assert settings.signing_key_path == settings.data_dir / "keys" / "signing.json"
-    assert isinstance(settings, EdgeLimits)
+    assert isinstance(settings, EdgeSettings)
 
 
 def test_the_environment_wins_over_the_file_and_an_override_over_both(

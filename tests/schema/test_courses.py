@@ -1,17 +1,36 @@
 import asyncio
+import base64
+import json
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from ops.bootstrap import create_admin, find_user
 from ops.demo import documents as gql
 from ops.demo.client import Client
+from persistence.tables.identity import role_grants
 from resolvers.global_ids import global_id
 from tests.world import ADMIN, INSTRUCTOR, STUDENTS, World
 
 COURSES = """query($first: Int!, $after: String) { courses(first: $first, after: $after) {
   nodes { id code } edges { cursor } pageInfo { hasNextPage endCursor } } }"""
 NODE = "query($id: ID!) { node(id: $id) { __typename id } }"
+
+
+FORGED = [
+    base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+    for values in (
+        [{"a": 1}, "x"],
+        ["A", 5],
+        ["A", "nope"],
+        ["A\0", "0192b0a0-0000-7000-8000-000000000000"],
+        ["\ud800", "0192b0a0-0000-7000-8000-000000000000"],
+        ["A", {}],
+        [None, None],
+        ["A" * 5_000, "0192b0a0-0000-7000-8000-000000000000"],
+    )
+]
 
 
 def code_of(answer: dict[str, Any]) -> str:
@@ -101,7 +120,9 @@ async def test_pages_join_without_gap_or_repeat_while_rows_come(world: World) ->
     assert seen == ["B", "D", "F", "NET"]
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "bm9wZQ", "WyJhIl0", "WzFd", "W10", "é", "e30"])
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "bm9wZQ", "WyJhIl0", "WzFd", "W10", "é", "e30", *FORGED]
+)
 async def test_a_cursor_of_another_make_is_refused(world: World, cursor: str) -> None:
     admin = await world.client(ADMIN)
     answer = await admin.raw(COURSES, {"first": 1, "after": cursor})
@@ -137,3 +158,51 @@ async def test_another_organizations_course_is_as_missing_as_none(world: World) 
     assert await stranger.raw(gql.ENROL, {"input": enrol}) == await stranger.raw(
         gql.ENROL, {"input": absent}
     )
+
+
+async def test_an_instructor_of_one_course_reads_the_other_without_its_enrolments(
+    world: World,
+) -> None:
+    admin = await world.client(ADMIN)
+    other = await admin.change(gql.CREATE_COURSE, code="OTHER", title="Other")
+    await admin.change(gql.ENROL, courseId=other["id"], emails=[INSTRUCTOR])
+    document = "{ courses { nodes { code enrollments { nodes { user { name } } } } } }"
+    answer = await (await world.client(INSTRUCTOR)).raw(document)
+    net, closed = answer["data"]["courses"]["nodes"]
+    assert len(net["enrollments"]["nodes"]) == 3
+    assert closed == {"code": "OTHER", "enrollments": None}
+    (error,) = answer["errors"]
+    assert error["path"] == ["courses", "nodes", 1, "enrollments"]
+    assert error["extensions"]["code"] == "FORBIDDEN"
+
+
+async def test_a_replay_after_the_rights_are_gone_is_refused(world: World) -> None:
+    instructor = await world.client(INSTRUCTOR)
+    grader = {"userId": global_id("User", await world.user_id(STUDENTS[0])), "role": "GRADER"}
+    given = grader | {"courseId": world.course_id, "reason": "Marks", "idempotencyKey": "k"}
+    await instructor.change(gql.GRANT_ROLE, **given)
+    async with world.resources.database.transaction() as connection:
+        await connection.execute(
+            update(role_grants)
+            .where(role_grants.c.user_id == await world.user_id(INSTRUCTOR))
+            .values(state="REVOKED")
+        )
+    payload = (await instructor.raw(gql.GRANT_ROLE, {"input": given}))["data"]["grantRole"]
+    assert payload["roleGrant"] is None
+    assert payload["userErrors"][0]["code"] == "NOT_FOUND"
+
+
+async def test_a_grant_is_read_by_its_holder_and_by_those_who_manage_it(world: World) -> None:
+    admin = await world.client(ADMIN)
+    ann, bob, _ = STUDENTS
+    grant = await admin.change(
+        gql.GRANT_ROLE,
+        userId=global_id("User", await world.user_id(ann)),
+        role="GRADER",
+        courseId=world.course_id,
+        reason="Marks",
+    )
+    for email in (ADMIN, INSTRUCTOR, ann):
+        found = await (await world.client(email)).ask(NODE, {"id": grant["id"]})
+        assert found["node"]["id"] == grant["id"]
+    assert await (await world.client(bob)).ask(NODE, {"id": grant["id"]}) == {"node": None}

@@ -172,6 +172,14 @@ async def test_what_is_no_text_says_so(world: World) -> None:
     assert await node(await world.client(ANN), DOCUMENT, key) is None
 
 
+async def test_the_same_key_with_other_content_is_a_conflict(world: World) -> None:
+    instructor = await world.client(INSTRUCTOR)
+    given = {"courseId": world.course_id, "idempotencyKey": "k"}
+    await instructor.upload(gql.UPLOAD, ("a.md", b"One two.", "text/markdown"), **given)
+    with pytest.raises(ApiError, match="IDEMPOTENCY_CONFLICT"):
+        await instructor.upload(gql.UPLOAD, ("a.md", b"Two one.", "text/markdown"), **given)
+
+
 async def test_an_upload_needs_a_file(world: World) -> None:
     token = await world.token(INSTRUCTOR)
     given = {"courseId": world.course_id, "file": "not a file"}

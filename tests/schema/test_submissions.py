@@ -135,10 +135,62 @@ async def test_the_number_of_statements_does_not_grow_with_the_rows(world: World
     counts = []
     for email in STUDENTS:
         await world.submit(email, assignment_id, question_id, f"By {email}")
-        seen.clear()
-        event.listen(engine, "before_cursor_execute", count)
-        data = await instructor.ask(WIDE, {"id": assignment_id})
-        event.remove(engine, "before_cursor_execute", count)
-        counts.append(len(seen))
+        tries = []
+        for _ in range(3):  # the worker's own statements, now and then, come on top
+            seen.clear()
+            event.listen(engine, "before_cursor_execute", count)
+            data = await instructor.ask(WIDE, {"id": assignment_id})
+            event.remove(engine, "before_cursor_execute", count)
+            tries.append(len(seen))
+        counts.append(min(tries))
         assert len(data["node"]["submissions"]["nodes"]) == len(counts)
     assert counts[0] == counts[-1]
+
+
+async def test_questions_are_closed_until_the_assignment_opens(world: World) -> None:
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    assignment_id, question_id, _ = await world.assignment(unlockAt=soon)
+    asked = "query($a: ID!, $q: ID!) { a: node(id: $a) { ... on Assignment { questions { id } } } "
+    asked += "q: node(id: $q) { ... on Question { prompt } } }"
+    ids = {"a": assignment_id, "q": question_id}
+    closed = await (await world.client(ANN)).ask(asked, ids)
+    assert closed == {"a": {"questions": []}, "q": None}
+    read = await (await world.client(INSTRUCTOR)).ask(asked, ids)
+    assert read["a"]["questions"] == [{"id": question_id}]
+    assert read["q"]["prompt"]
+
+
+async def test_an_attempt_is_read_by_its_author_and_the_instructor(world: World) -> None:
+    assignment_id, question_id, _ = await world.assignment()
+    submission_id = await world.submit(ANN, assignment_id, question_id, "x")
+    ids = "query($id: ID!) { node(id: $id) { ... on Submission { attempts { id } } } }"
+    ann = await world.client(ANN)
+    (attempt,) = (await ann.ask(ids, {"id": submission_id}))["node"]["attempts"]
+    document = "query($id: ID!) { node(id: $id) { ... on Attempt { responses { text } } } }"
+    for email in (ANN, INSTRUCTOR):
+        found = (await (await world.client(email)).ask(document, attempt))["node"]
+        assert found == {"responses": [{"text": "x"}]}
+    assert await (await world.client(BOB)).ask(document, attempt) == {"node": None}
+
+
+@pytest.mark.parametrize("points", ["NaN", "sNaN", "Infinity", "1E+99999", "", "٣", "0x1", True])
+async def test_a_decimal_is_a_plain_number(world: World, points: object) -> None:
+    instructor = await world.client(INSTRUCTOR)
+    given = {
+        "courseId": world.course_id,
+        "title": "A",
+        "kind": "ESSAY",
+        "questions": [{"prompt": "p", "points": "1"}],
+        "latePolicy": {"percentPerDay": points},
+    }
+    answer = await instructor.raw(gql.CREATE_ASSIGNMENT, {"input": given})
+    assert answer["errors"][0]["extensions"]["code"] == "BAD_INPUT"
+
+
+async def test_an_anchor_paper_marks_each_criterion_once(world: World) -> None:
+    _, question_id, criteria = await world.assignment()
+    marks = [{"criterionId": c, "points": "1"} for c in [*criteria, criteria[0]]]
+    instructor = await world.client(INSTRUCTOR)
+    given = {"questionId": question_id, "text": "t", "marks": marks}
+    answer = await instructor.raw(gql.CREATE_ANCHOR_PAPER, {"input": given})
+    assert answer["data"]["createAnchorPaper"]["userErrors"][0]["code"] == "BAD_INPUT"
