@@ -55,14 +55,21 @@ def edge_limits(settings: Settings) -> EdgeLimits:
 def build_edge(resources: Resources) -> GraphQLEdge:
     """The GraphQL endpoint over these resources."""
     schema = build_schema()
+    metrics = resources.metrics
+
+    def report(error: BaseException, error_id: str) -> None:
+        metrics.unforeseen_error()
+        report_unforeseen(error, error_id)
+
     return GraphQLEdge(
         schema._schema,  # noqa: SLF001 - strawberry offers graphql-core's schema under no other name
         RequestContexts(resources),
         edge_limits(resources.settings),
-        report_unforeseen,
+        report,
         page=graphiql_page if resources.settings.graphiql else None,
         understood=_understood,
         executor_class=schema.execution_context_class,
+        metrics=metrics,
     )
 
 

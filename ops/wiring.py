@@ -62,6 +62,7 @@ class Resources:
             grading_team=grading_team,
             study_team=study_team,
             lease_seconds=self.settings.lease_seconds,
+            metrics=self.metrics,
             grading_concurrency=self.settings.worker_concurrency,
         )
 
@@ -97,6 +98,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 statement_timeout_ms=settings.statement_timeout_ms,
             )
         )
+        metrics = Metrics()
+        metrics.watch_pool(database.in_use, settings.pool_size)
         bus = await stack.enter_async_context(open_postgres_bus(database))
         followers = await stack.enter_async_context(open_followers(database, bus))
         embedder = MiniLM()
@@ -113,5 +116,5 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 settings.token_audience,
                 ttl=timedelta(seconds=settings.token_ttl_seconds),
             ),
-            metrics=Metrics(),
+            metrics=metrics,
         )

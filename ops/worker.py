@@ -7,7 +7,7 @@ from datetime import timedelta
 from loguru import logger
 
 from ops.wiring import Resources
-from persistence.jobs import JobRunner, prune_log
+from persistence.jobs import JobRunner, prune_log, queued_counts
 from persistence.streams import Sequencer
 from resolvers.documents_work import ingest_document, sweep_documents
 from resolvers.grading_runs import FEED_TOPIC
@@ -18,6 +18,8 @@ from resolvers.work import WorkResources
 FEED_SECONDS = 0.5
 SWEEP_SECONDS = 2.0
 PRUNE_SECONDS = 600.0
+COUNT_SECONDS = 5.0
+ENTRYPOINTS = ("grade_task", "answer_message", "ingest_document")
 KEPT_JOB_LOG = timedelta(days=7)
 
 Tick = Callable[[WorkResources], Awaitable[None]]
@@ -74,6 +76,7 @@ async def run_worker(resources: Resources, stop: asyncio.Event) -> None:
         for tick in (sweep, sweep_messages, sweep_documents):
             group.create_task(_repeat(tick, work, SWEEP_SECONDS, stop))
         group.create_task(_repeat(_prune, work, PRUNE_SECONDS, stop))
+        group.create_task(_repeat(_count_jobs, work, COUNT_SECONDS, stop))
 
 
 async def _feed(work: WorkResources, stop: asyncio.Event) -> None:
@@ -91,3 +94,12 @@ async def _feed(work: WorkResources, stop: asyncio.Event) -> None:
 async def _prune(work: WorkResources) -> None:
     async with work.database.transaction() as connection:
         await prune_log(connection, KEPT_JOB_LOG)
+
+
+async def _count_jobs(work: WorkResources) -> None:
+    async with work.database.read() as connection:
+        for entrypoint in ENTRYPOINTS:
+            counts = await queued_counts(connection, entrypoint)
+            work.metrics.jobs_state(
+                entrypoint, counts.waiting, counts.running, counts.oldest_seconds
+            )

@@ -14,6 +14,7 @@ from sqlalchemy import Executable, insert, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 from sqlmodel import SQLModel
 
 from persistence.tables.base import table_of
@@ -57,6 +58,10 @@ class Database:
         """A connection for reads: each statement sees what is committed when it begins."""
         async with self.engine.connect() as connection:
             yield connection
+
+    def in_use(self) -> int:
+        """How many of the pool's connections are lent out."""
+        return cast(QueuePool, self.engine.pool).checkedout()
 
     async def answers(self) -> None:
         """Returns when the server answers. Raises what it raises."""

@@ -6,7 +6,7 @@ A job is delivered at least once and carries nothing but an id; the truth is in 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeAlias, cast
 from uuid import UUID
@@ -62,6 +62,7 @@ class QueuedCounts:
 
     waiting: int
     running: int
+    oldest_seconds: float = field(default=0.0, compare=False)
 
 
 class _Repository(Queries):
@@ -117,18 +118,19 @@ async def enqueue(
 
 
 async def queued_counts(connection: Connection, entrypoint: str) -> QueuedCounts:
-    """How many jobs of the entrypoint wait and run."""
+    """How many jobs of the entrypoint wait and run, and for how long the oldest has."""
     row = (
         await connection.execute(
             text(
                 "SELECT count(*) FILTER (WHERE status = 'queued') AS waiting,"
-                " count(*) FILTER (WHERE status = 'picked') AS running"
+                " count(*) FILTER (WHERE status = 'picked') AS running,"
+                " coalesce(extract(epoch FROM now() - min(created)), 0)::float8 AS oldest"
                 " FROM pgqueuer WHERE entrypoint = :entrypoint"
             ),
             {"entrypoint": entrypoint},
         )
     ).one()
-    return QueuedCounts(row.waiting, row.running)
+    return QueuedCounts(row.waiting, row.running, row.oldest)
 
 
 async def outstanding(connection: Connection, entrypoint: str) -> frozenset[UUID]:

@@ -220,6 +220,9 @@ class TaskLedger:
                     cost_micros=cost_micros,
                 ),
             )
+        self.held.resources.metrics.model_call(
+            provider, model, usage.input_tokens, usage.output_tokens, cost_micros
+        )
 
 
 def backoff(tries: int, *, first: timedelta = timedelta(seconds=5)) -> timedelta:

@@ -84,6 +84,9 @@ class Answer:
                 step_key=step_key,
                 call=call,
             )
+        self._resources.metrics.model_call(
+            provider, model, usage.input_tokens, usage.output_tokens, cost_micros
+        )
 
     async def entered(self, stage: str) -> None:
         """See `agents.ports.Stages`. `stage` is a `MessageState`. Raises `InvalidTransition`."""

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from agents.grading.team import GradingTeam
 from agents.ports import Embedder, PassageSearch
 from agents.study.team import StudyTeam
+from observability.metrics import Metrics
 from persistence.bus import Bus
 from persistence.database import Database
 from resolvers.context import utc_now
@@ -24,6 +25,7 @@ class WorkResources:
     grading_team: Callable[[PassageSearch], GradingTeam]
     """A fresh team for one task, over a search the caller has bound to a course and viewer."""
     study_team: Callable[[PassageSearch], StudyTeam]
+    metrics: Metrics = field(default_factory=Metrics)
     lease_seconds: float = 30.0
     grading_concurrency: int = 4
     worker_id: UUID = field(default_factory=uuid4)

@@ -6,6 +6,7 @@ from graphql import GraphQLSchema
 from graphql.execution import Executor
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from observability.metrics import Metrics
 from ops.edge.contexts import Contexts, Report, Understood
 from ops.edge.errors import ErrorFormatter
 from ops.edge.execution import Engine
@@ -29,7 +30,8 @@ class GraphQLEdge:
     `contexts` tells who calls and makes the context values, `report` takes what was masked.
     `page` answers a browser's GET. `understood` names the refusal behind an exception of a
     library (None: masked). `executor_class` is graphql-core's, or a framework's own: for
-    Strawberry pass `schema.execution_context_class`, which its `Info` relies on.
+    Strawberry pass `schema.execution_context_class`, which its `Info` relies on. `metrics` counts
+    operations and subscriptions.
     """
 
     def __init__(
@@ -43,11 +45,14 @@ class GraphQLEdge:
         understood: Understood = nothing_understood,
         executor_class: type[Executor[Any]] | None = None,
         path: str = "/graphql",
+        metrics: Metrics | None = None,
     ) -> None:
         errors = ErrorFormatter(report, understood, limits.errors)
         self._path = path
         self._lifetime = Lifetime()
-        self._engine = Engine(schema, contexts, limits, errors, executor_class)
+        self._engine = Engine(
+            schema, contexts, limits, errors, metrics or Metrics(), executor_class
+        )
         self._http = HttpTransport(self._engine, contexts, limits, errors, self._lifetime, page)
         self._socket = SocketTransport(self._engine, contexts, limits, errors, self._lifetime)
 

@@ -1,7 +1,8 @@
 """Runs operations: a result for a query or a mutation, a stream of results for a subscription."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -9,7 +10,13 @@ from inspect import isawaitable
 from typing import Any, TypeVar
 
 import orjson
-from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationDefinitionNode
+from graphql import (
+    ExecutionResult,
+    FieldNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+)
 from graphql.execution import (
     Executor,
     create_source_event_stream,
@@ -18,11 +25,13 @@ from graphql.execution import (
 )
 from graphql.execution.executor_throwing_on_incremental import ExecutorThrowingOnIncremental
 
+from observability.metrics import Metrics
 from ops.edge.contexts import Contexts, OperationFacts, OperationKind, Principal
 from ops.edge.documents import Document, Documents
 from ops.edge.errors import (
     STATUS,
     ErrorFormatter,
+    ErrorObject,
     RequestRefused,
     document_error,
     error_object,
@@ -52,6 +61,8 @@ class Result:
     """A response with data: the encoded JSON object, as a transport sends it."""
 
     payload: bytes
+    outcome: str
+    """`ok`, or the first error's code in lower case."""
 
 
 class Engine:
@@ -63,22 +74,30 @@ class Engine:
         contexts: Contexts,
         limits: EdgeLimits,
         errors: ErrorFormatter,
+        metrics: Metrics,
         executor_class: type[Executor[Any]] | None = None,
     ) -> None:
         self._schema = schema
         self._contexts = contexts
         self._limits = limits
         self._errors = errors
+        self._metrics = metrics
         self._executor_class = executor_class or ExecutorThrowingOnIncremental
         self._mutations: set[asyncio.Task[Result]] = set()
         self.documents = Documents(schema, limits)
 
     async def prepare(self, request: GraphQLRequest, correlation_id: str) -> Operation:
         """Parse, measure and validate. Raises `RequestRefused`."""
-        document, node, measure = await self.documents.prepared(
-            request.query, request.operation_name, request.variables
-        )
-        self._check_ids(node, request.variables)
+        try:
+            document, node, measure = await self.documents.prepared(
+                request.query, request.operation_name, request.variables
+            )
+            self._check_ids(node, request.variables)
+        except RequestRefused as refusal:
+            for error in refusal.errors:
+                if "limit" in error["extensions"]:
+                    self._metrics.limit_refused(str(error["extensions"]["limit"]))
+            raise
         facts = OperationFacts(
             name=node.name.value if node.name else None,
             kind=node.operation.value,
@@ -127,6 +146,21 @@ class Engine:
             task.exception()  # marks it read: nobody waits for a client that left
 
     async def _run(self, operation: Operation, principal: Principal) -> Result:
+        facts, began = operation.facts, time.perf_counter()
+        outcome = "cancelled"
+        try:
+            result = await self._execute(operation, principal)
+            outcome = result.outcome
+        except RequestRefused as refusal:
+            outcome = _outcome(refusal.errors)
+            raise
+        else:
+            return result
+        finally:
+            seconds = time.perf_counter() - began
+            self._metrics.graphql_operation(facts.name, facts.kind, outcome, seconds)
+
+    async def _execute(self, operation: Operation, principal: Principal) -> Result:
         try:
             executor = self._executor(operation)
             async with deadline(self._limits.operation_seconds, operation.facts.kind):
@@ -148,6 +182,8 @@ class Engine:
         source: AsyncIterator[Any],
     ) -> AsyncGenerator[Result]:
         facts = replace(operation.facts, event=True)
+        field = _root_field(operation.node)
+        self._metrics.subscription_opened(field)
         try:
             while True:
                 try:
@@ -156,8 +192,11 @@ class Engine:
                     return
                 except Exception as error:
                     raise self._errors.refused(error, facts.correlation_id) from error
-                yield await self._event(operation, principal, executor, event, facts)
+                result = await self._event(operation, principal, executor, event, facts)
+                self._metrics.subscription_event(field)
+                yield result
         finally:
+            self._metrics.subscription_closed(field)
             close = getattr(source, "aclose", None)
             if close is not None:
                 await close()
@@ -209,10 +248,12 @@ class Engine:
 
     def _result(self, result: ExecutionResult, correlation_id: str) -> Result:
         payload: dict[str, Any] = {"data": result.data}
+        outcome = "ok"
         if result.errors:
-            payload = {**self._error_entries(result.errors, correlation_id), **payload}
+            entries = self._error_entries(result.errors, correlation_id)
+            outcome, payload = _outcome(entries["errors"]), {**entries, **payload}
         try:
-            return Result(orjson.dumps(payload))
+            return Result(orjson.dumps(payload), outcome)
         except TypeError as error:  # a scalar that serialises to what JSON cannot carry
             raise self._errors.refused(error, correlation_id) from error
 
@@ -229,6 +270,16 @@ class Engine:
             message = f"A list of {longest} ids was given; {self._limits.ids} are allowed."
             error = limit_error("ids", self._limits.ids, message, longest)
             raise RequestRefused([error], wellformed=True)
+
+
+def _outcome(errors: Sequence[ErrorObject]) -> str:
+    return str(errors[0]["extensions"]["code"]).lower()
+
+
+def _root_field(node: OperationDefinitionNode) -> str:
+    """The one root field a subscription has, or the fragment it is in."""
+    (selection,) = node.selection_set.selections
+    return selection.name.value if isinstance(selection, FieldNode) else "fragment"
 
 
 async def settled(value: T | Awaitable[T]) -> T:

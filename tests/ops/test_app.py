@@ -12,10 +12,11 @@ from websockets.typing import Subprotocol
 
 from ops.auth import AccessTokens, SigningKeys
 from ops.bootstrap import find_user
+from ops.demo import documents as gql
 from ops.demo.client import Client
 from persistence.migrations import head
 from persistence.tables.identity import users
-from tests.world import ADMIN, SLUG, World
+from tests.world import ADMIN, INSTRUCTOR, SLUG, STUDENTS, World
 
 
 async def test_live_and_ready_and_metrics(world: World) -> None:
@@ -26,6 +27,38 @@ async def test_live_and_ready_and_metrics(world: World) -> None:
     metrics = await world.http.get("/metrics")
     assert metrics.status_code == 200
     assert "http_request" in metrics.text
+
+
+async def test_what_is_served_and_worked_on_is_counted(world: World) -> None:
+    assignment_id, question_id, _ = await world.assignment()
+    await world.submit(STUDENTS[0], assignment_id, question_id, "It forwards packets.")
+    instructor = await world.client(INSTRUCTOR)
+    await instructor.raw("query Named { nothing }")
+    await instructor.raw("query Deep { " + "a { " * 20 + "b" + " }" * 20 + " }")
+    await instructor.raw('query Named { node(id: "x") { id } }')
+    run = await instructor.change(gql.START_RUN, assignmentId=assignment_id)
+    follow = "subscription($id: ID!) { gradingRun(runId: $id, afterSeq: 0) { seq } }"
+    async with instructor.follow(follow, {"id": run["id"]}) as events:
+        await anext(events)
+        text = (await world.http.get("/metrics")).text
+        assert 'assay_subscriptions_active{field="gradingRun"} 1.0' in text
+        seen = 1 + len([event async for event in events])
+    async with asyncio.timeout(10):
+        while (
+            'assay_jobs{entrypoint="grade_task"' not in text
+            or 'assay_subscriptions_active{field="gradingRun"} 0.0' not in text
+        ):
+            await asyncio.sleep(0.2)
+            text = (await world.http.get("/metrics")).text
+    for line in (
+        f'assay_subscription_events_total{{field="gradingRun"}} {seen}.0',
+        'assay_graphql_operations_total{kind="query",operation="Named",outcome="bad_input"} 1.0',
+        'assay_limit_refusals_total{limit="depth"} 1.0',
+        "assay_unforeseen_errors_total 0.0",
+        "assay_db_pool_size 10.0",
+    ):
+        assert line in text
+    assert 'assay_model_calls_total{model="' in text
 
 
 async def test_ready_says_why_it_is_not(world: World) -> None:
