@@ -16,31 +16,24 @@ async def create_admin(
 
     Raises `Refusal` when a value is not acceptable.
     """
-    email = checks.email(email)
+    email, name = checks.email(email), checks.line(name, "name")
+    slug = checks.slug(slug, "organization")
     async with database.transaction() as connection:
         tenant = await users.organization_by_slug(connection, slug)
         if tenant is None:
-            tenant = OrganizationRow(
-                name=checks.line(organization, "organization"),
-                slug=checks.line(slug, "slug", most=60),
-            )
+            tenant = OrganizationRow(name=checks.line(organization, "organization"), slug=slug)
             await add(connection, tenant)
-        known = await users.users_by_email(connection, tenant.id, [email])
-        if known:
-            person = known[0]
-        else:
-            person = UserRow(organization_id=tenant.id, email=email, name=checks.line(name, "name"))
-            await add(connection, person)
-        if await users.active_grant(connection, person.id, Role.ADMIN, None) is None:
-            await add(
-                connection,
-                RoleGrantRow(
-                    organization_id=tenant.id,
-                    user_id=person.id,
-                    role=Role.ADMIN,
-                    reason="Made on the command line of the server",
-                ),
-            )
+        await users.add_users(connection, tenant.id, {email: name})
+        (person,) = await users.users_by_email(connection, tenant.id, [email])
+        await users.grant(
+            connection,
+            RoleGrantRow(
+                organization_id=tenant.id,
+                user_id=person.id,
+                role=Role.ADMIN,
+                reason="Made on the command line of the server",
+            ),
+        )
         return person
 
 

@@ -40,8 +40,8 @@ async def serving(resources: Resources) -> AsyncIterator[str]:
             if listening.done():
                 await listening
                 raise CannotListen(
-                    f"Cannot listen on {settings.host}:{settings.port}. Is the port taken? "
-                    "Choose another with --port."
+                    f"Cannot listen on {settings.host}:{settings.port}. Is the address this "
+                    "machine's, and the port free? Choose another with --port."
                 )
             await asyncio.sleep(0.02)
         (address, *_) = server.servers[0].sockets

@@ -20,8 +20,6 @@ from persistence.tables.documents import (
 )
 from persistence.visibility import Viewer, sees_documents
 
-"""States in which members of the course read a document and search finds it."""
-
 _CHUNK = [c for c in chunks.c if c.name not in {"tsv", "embedding"}]
 
 
@@ -186,7 +184,8 @@ async def document_with_content(
 async def delete_document(connection: Connection, document: DocumentRow) -> None:
     """Removes bytes, text and vectors, and with them the quotations of answers.
 
-    Raises `InvalidTransition` while it is being ingested, `Conflict` when that changed meanwhile.
+    A worker that is at it loses its lease. Raises `InvalidTransition` when it is deleted already,
+    `Conflict` when its state changed meanwhile.
     """
     state = DOCUMENT.advance(document.state, DocumentEvent.DELETE)
     await change(

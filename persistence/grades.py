@@ -47,6 +47,7 @@ class DecidedGrade:
     released_at: datetime | None
     alias: str
     version_id: UUID
+    version: int
     score: Decimal
     penalty: Decimal
     decided_by: str
@@ -87,6 +88,7 @@ def _decided() -> Select[Any]:
             *(grades.c[name] for name in ("submission_id", "student_id", "state", "released_at")),
             submissions.c.alias,
             grade_versions.c.id.label("version_id"),
+            grade_versions.c.number.label("version"),
             *(grade_versions.c[name] for name in ("score", "penalty", "decided_by")),
             *(grade_versions.c[name] for name in ("decided_by_user_id", "task_id", "reason")),
             *(grade_versions.c[name] for name in ("feedback", "ledger_hash")),
@@ -204,6 +206,7 @@ async def evidence_of_versions(
     deciding = (
         select(
             grade_versions.c.id.label("version_id"),
+            grade_versions.c.number.label("version"),
             assessments.c.id.label("assessment_id"),
             assessments.c.question_id,
             func.rank()

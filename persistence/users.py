@@ -1,13 +1,15 @@
 """People, organizations and the roles they hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from persistence.database import Connection, fetch, fetch_one
-from persistence.lifecycle.courses import EnrollmentState, GrantState
+from persistence.identifiers import uuid7
+from persistence.lifecycle.courses import GRANT, EnrollmentState, GrantEvent, GrantState
 from persistence.roles import Role
 from persistence.tables.courses import enrollments
 from persistence.tables.identity import (
@@ -126,19 +128,39 @@ async def grants_by_id(
     )
 
 
-async def active_grant(
-    connection: Connection, user_id: UUID, role: Role, course_id: UUID | None
-) -> RoleGrantRow | None:
-    """The grant in force, if there is one."""
-    course = (
-        role_grants.c.course_id.is_(None)
-        if course_id is None
-        else role_grants.c.course_id == course_id
+async def add_users(
+    connection: Connection, organization_id: UUID, names: Mapping[str, str]
+) -> None:
+    """Adds people by address and name; one who is there stays as they are."""
+    rows = [
+        {"id": uuid7(), "organization_id": organization_id, "email": email, "name": names[email]}
+        for email in sorted(names)  # two requests wait for each other in the same order
+    ]
+    added = insert(users).values(rows)
+    await connection.execute(
+        added.on_conflict_do_nothing(index_elements=["organization_id", "email"])
     )
-    return await fetch_one(
-        connection,
-        select(role_grants).where(
-            role_grants.c.user_id == user_id, role_grants.c.role == role, course, _in_force()
-        ),
-        RoleGrantRow,
+
+
+async def grant(connection: Connection, row: RoleGrantRow) -> UUID:
+    """Gives the role, unless the person holds it; the id of the grant in force."""
+    same = and_(
+        role_grants.c.user_id == row.user_id,
+        role_grants.c.role == row.role,
+        role_grants.c.course_id.is_not_distinct_from(row.course_id),
+        role_grants.c.observed_student_id.is_not_distinct_from(row.observed_student_id),
+        role_grants.c.state == GrantState.ACTIVE,
     )
+    await connection.execute(
+        update(role_grants)
+        .where(same, role_grants.c.expires_at <= func.now())
+        .values(state=GRANT.advance(GrantState.ACTIVE, GrantEvent.EXPIRE))
+    )
+    values = {
+        c.name: getattr(row, c.name)
+        for c in role_grants.c
+        if c.name not in {"created_at", "updated_at"}
+    }
+    await connection.execute(insert(role_grants).values(values).on_conflict_do_nothing())
+    held = await connection.execute(select(role_grants.c.id).where(same))
+    return UUID(str(held.scalar_one()))

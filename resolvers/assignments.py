@@ -172,8 +172,6 @@ async def create_assignment(
     checks.at_most(questions, "questions", most=50)
     if not 1 <= attempts_allowed <= 100:
         raise checks.bad("attemptsAllowed", "attemptsAllowed lies between 1 and 100.")
-    if due_at and lock_at and lock_at < due_at:
-        raise checks.bad("lockAt", "lockAt lies before dueAt.")
     assignment = AssignmentRow(
         organization_id=viewer.organization_id,
         course_id=course,
@@ -181,9 +179,7 @@ async def create_assignment(
         kind=kind,
         instructions=checks.prose(instructions, "instructions", most=20_000),
         points=sum((q.points for q in questions), Decimal(0)),
-        unlock_at=checks.moment(unlock_at, "unlockAt"),
-        due_at=checks.moment(due_at, "dueAt"),
-        lock_at=checks.moment(lock_at, "lockAt"),
+        **_dates(unlock_at, due_at, lock_at),
         attempts_allowed=attempts_allowed,
         late_policy=_late_policy(late_policy),
         anonymous=anonymous,
@@ -251,6 +247,19 @@ async def create_anchor_paper(
     )
     await add(connection, paper)
     return paper.id
+
+
+def _dates(
+    unlock_at: datetime | None, due_at: datetime | None, lock_at: datetime | None
+) -> dict[str, Any]:
+    dates = {
+        "unlock_at": checks.moment(unlock_at, "unlockAt"),
+        "due_at": checks.moment(due_at, "dueAt"),
+        "lock_at": checks.moment(lock_at, "lockAt"),
+    }
+    if due_at and lock_at and lock_at < due_at:
+        raise checks.bad("lockAt", "lockAt lies before dueAt.")
+    return dates
 
 
 def _late_policy(policy: LatePolicy | None) -> dict[str, Any]:

@@ -1,15 +1,21 @@
 """Checks of input values; each raises `Refusal` BAD_INPUT that names the field and the bound."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo, available_timezones
 
+from agents.documents.normal_form import MAX_COMBINING_RUN, StackedMarks, nfc
 from resolvers.refusals import Refusal, RefusalCode
 
 MAX_PAGE = 100
 MAX_IDS = 100
+
+_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+@[a-z0-9-]+(\.[a-z0-9-]+)+")
+# Controls, direction overrides, lone surrogates: they make two names look alike.
+_HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def bad(field: str, message: str) -> Refusal:
@@ -18,33 +24,58 @@ def bad(field: str, message: str) -> Refusal:
 
 
 def line(value: str, field: str, *, most: int = 200) -> str:
-    """A one-line text, NFC and stripped, of 1 to `most` characters."""
-    text = " ".join(unicodedata.normalize("NFC", value).split())
+    """A one-line text, NFC and stripped, of 1 to `most` characters that can be seen."""
+    text = " ".join(_nfc(value, field, most).split())
     if not 1 <= len(text) <= most:
         raise bad(field, f"{field} has 1 to {most} characters; this has {len(text)}.")
+    if _HIDDEN.search(text) or not any(unicodedata.category(c)[0] in "LNPS" for c in text):
+        raise bad(field, f"{field} has characters that cannot be seen; write it anew.")
     return text
 
 
 def prose(value: str, field: str, *, most: int, least: int = 0) -> str:
     """A text of any lines, NFC with "\\n" newlines, of `least` to `most` characters."""
-    text = unicodedata.normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n"))
+    text = _nfc(value, field, most).replace("\r\n", "\n").replace("\r", "\n")
     if not least <= len(text.strip()) or len(text) > most:
         raise bad(field, f"{field} has {least} to {most} characters; this has {len(text)}.")
     return text
 
 
+def _nfc(value: str, field: str, most: int) -> str:
+    if len(value) > 4 * most + 100:  # more than any text of `most` has before normalisation
+        raise bad(field, f"{field} has up to {most} characters; this has {len(value)}.")
+    try:
+        return nfc(value)
+    except StackedMarks:
+        message = f"{field} has more than {MAX_COMBINING_RUN} combining marks in a row."
+        raise bad(field, message) from None
+
+
 def email(value: str, field: str = "email") -> str:
     """An address in lower case. Only its form is checked."""
     text = value.strip().lower()
-    local, _, domain = text.partition("@")
-    if not local or "." not in domain or " " in text or len(text) > 254:
+    if len(text) > 254 or not _EMAIL.fullmatch(text):
         raise bad(field, f"{value[:60]!r} is not an e-mail address.")
     return text
 
 
+def slug(value: str, field: str = "slug") -> str:
+    """A short name for addresses: lower-case letters, digits and hyphens."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,59}", value):
+        raise bad(field, f"{field} is 1 to 60 lower-case letters, digits and hyphens.")
+    return value
+
+
+def language(value: str, field: str = "language") -> str:
+    """A BCP 47 tag in its usual form: language, then script, region or variant."""
+    if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", value):
+        raise bad(field, "A language is a BCP 47 tag such as en or pt-BR.")
+    return value
+
+
 def time_zone(value: str, field: str = "timeZone") -> str:
     """An IANA time zone."""
-    if value not in available_timezones():
+    if value not in available_timezones() - {"Factory", "localtime"}:
         raise bad(field, "A time zone is an IANA name such as Europe/Athens.")
     return ZoneInfo(value).key
 
@@ -59,9 +90,13 @@ def points(value: Decimal, field: str, *, most: Decimal = Decimal(100_000)) -> D
 
 
 def moment(value: datetime | None, field: str) -> datetime | None:
-    """A date and time with its offset."""
-    if value is not None and value.tzinfo is None:
+    """A date and time with its offset, of the years 2000 to 2199."""
+    if value is None:
+        return None
+    if value.tzinfo is None:
         raise bad(field, f"{field} needs an offset, as in 2026-05-01T12:00:00Z.")
+    if not 2000 <= value.year < 2200:
+        raise bad(field, f"{field} lies in the years 2000 to 2199.")
     return value
 
 

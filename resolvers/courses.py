@@ -74,7 +74,7 @@ async def create_course(
         organization_id=viewer.organization_id,
         code=checks.line(code, "code", most=40),
         title=checks.line(title, "title"),
-        language=checks.line(language, "language", most=35),
+        language=checks.language(language),
         time_zone=checks.time_zone(time_zone),
     )
     try:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from agents.grading.brief import Criterion
 from persistence import grades
+from persistence.database import Conflict, Connection
 from persistence.grades import DecidedGrade, ScoreEvidence
 from persistence.keyset import Page
 from persistence.lifecycle.grades import GRADE, GradeEvent, GradeState
@@ -130,6 +131,7 @@ async def adjust_grade(
     scores: Sequence[NewScore],
     feedback: str | None,
     reason: str,
+    expected_version: int | None = None,
 ) -> UUID:
     """Decides a grade as a person: a new version, under review until it is finalised.
 
@@ -144,9 +146,7 @@ async def adjust_grade(
     grade = locked[0]
     viewer = context.require(Permission.GRADE_DECIDE, grade.course_id)
     target = GRADE.advance(grade.state, GradeEvent.REVIEW)
-    before = await grades.current_version(connection, key)
-    if before is None:
-        raise Refusal(RefusalCode.INVALID_STATE, "Nothing was marked yet to adjust.", path)
+    before = await _to_adjust(connection, key, expected_version)
     why = checks.prose(reason, "reason", most=4_000, least=1)
     kept = await grades.scores_of(connection, [before.id])
     basis = await graded_by(connection, grade, before, kept)
@@ -172,6 +172,18 @@ async def adjust_grade(
     await grades.add_version(connection, version, rows)
     await grades.move_grade(connection, key, GradeState(grade.state), target)
     return key
+
+
+async def _to_adjust(
+    connection: Connection, key: UUID, expected_version: int | None
+) -> GradeVersionRow:
+    found = await grades.current_version(connection, key)
+    if found is None:
+        message = "Nothing was marked yet to adjust."
+        raise Refusal(RefusalCode.INVALID_STATE, message, ("input", "gradeId"))
+    if expected_version not in {None, found.number}:
+        raise Conflict
+    return found
 
 
 def _adjusted(

@@ -180,7 +180,7 @@ async def start_grading_run(
     assignment = found[0]
     viewer = context.require(Permission.RUN_CONTROL, assignment.course_id)
     _check_budget(budget_micros)
-    code = checks.line(currency, "currency", most=3).upper()
+    code = currency.upper()
     if len(code) != 3 or not (code.isascii() and code.isalpha()):
         raise checks.bad("currency", "A currency is a code of three letters, such as USD.")
     run = GradingRunRow(

@@ -6,7 +6,6 @@ from typing import Protocol
 from uuid import UUID
 
 from persistence import courses, users
-from persistence.database import add
 from persistence.roles import Role
 from persistence.tables.identity import OrganizationRow, RoleGrantRow, UserRow
 from persistence.visibility import Viewer
@@ -92,15 +91,10 @@ async def create_users(
 async def _upsert(
     transaction: Transaction, organization_id: UUID, wanted: dict[str, str]
 ) -> list[UUID]:
-    known = await users.users_by_email(transaction.connection, organization_id, list(wanted))
+    connection = transaction.connection
+    await users.add_users(connection, organization_id, wanted)
+    known = await users.users_by_email(connection, organization_id, list(wanted))
     ids = {row.email: row.id for row in known}
-    new = [
-        UserRow(organization_id=organization_id, email=email, name=name)
-        for email, name in wanted.items()
-        if email not in ids
-    ]
-    await add(transaction.connection, *new)
-    ids |= {row.email: row.id for row in new}
     return [ids[email] for email in wanted]
 
 
@@ -158,8 +152,6 @@ async def _grant(
         raise missing("user", ("input", "userId"))
     if course is not None and not await courses.courses_by_id(connection, viewer, [course]):
         raise missing("course", ("input", "courseId"))
-    if held := await users.active_grant(connection, user_id, role, course):
-        return held.id
     grant = RoleGrantRow(
         organization_id=viewer.organization_id,
         user_id=user_id,
@@ -169,5 +161,4 @@ async def _grant(
         reason=reason,
         expires_at=expires_at,
     )
-    await add(connection, grant)
-    return grant.id
+    return await users.grant(connection, grant)

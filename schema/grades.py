@@ -99,6 +99,7 @@ class GradeVersion:
 @strawberry.type(description="What a student gets for an assignment, as it stands now.")
 class Grade(Node):
     state: GradeState = described("Where it stands.")
+    version: int = described("Counts its decisions, from 1.")
     score: Decimal = described("Points before the penalty for lateness.")
     penalty: Decimal = described("Points taken off for lateness.")
     points_possible: Decimal = described("What the assignment is worth.")
@@ -184,6 +185,10 @@ class AdjustGradeInput:
         default=None, description="What the student is told; as before when left out."
     )
     reason: str = strawberry.field(description="Why; the student reads it beside the grade.")
+    expected_version: int | None = strawberry.field(
+        default=None,
+        description="The `version` you read: CONFLICT when the grade was decided anew since.",
+    )
     idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 

@@ -9,18 +9,16 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from pathlib import PurePath
 from typing import Final
+
+from agents.documents.normal_form import MAX_COMBINING_RUN, StackedMarks, nfc
 
 MARKDOWN: Final = "text/markdown"
 PLAIN: Final = "text/plain"
 
 MAX_BYTES: Final = 25_000_000
 """Default for the size of a file, as at the edge."""
-
-MAX_COMBINING_RUN: Final = 64
-"""Combining marks in a row. NFC sorts them in quadratic time; Unicode's stream-safe form has 30."""
 
 _ALIASES = {"text/x-markdown": MARKDOWN, MARKDOWN: MARKDOWN, PLAIN: PLAIN}
 _SUFFIXES = {".md": MARKDOWN, ".markdown": MARKDOWN, ".txt": PLAIN, ".text": PLAIN}
@@ -198,23 +196,14 @@ def _refuse_binary(text: str) -> None:
 
 def _canonical(text: str) -> str:
     text = _CONTROLS.sub("", text)
-    if text.isascii():
-        return text
-    if _combining_run().search(text):
+    try:
+        return nfc(text)
+    except StackedMarks:
         raise ExtractionFailure(
             ExtractionCode.NOT_TEXT,
             f"The file has more than {MAX_COMBINING_RUN} combining marks in a row.",
             "Remove the stacked accents and upload it again.",
-        )
-    return unicodedata.normalize("NFC", text)
-
-
-@cache
-def _combining_run() -> re.Pattern[str]:
-    marks = "".join(
-        chr(point) for point in range(0x300, 0x1E950) if unicodedata.combining(chr(point))
-    )
-    return re.compile(f"[{re.escape(marks)}]{{{MAX_COMBINING_RUN + 1}}}")
+        ) from None
 
 
 def _has_content(text: str) -> bool:

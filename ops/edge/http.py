@@ -26,7 +26,7 @@ from ops.edge.lifetime import Lifetime
 from ops.edge.limits import EdgeLimits
 from ops.edge.multipart import multipart_request
 from ops.edge.negotiation import Accepted, MediaType, negotiate
-from ops.edge.requests import GraphQLRequest, decode, graphql_request
+from ops.edge.requests import GraphQLRequest, body_chunks, decode, graphql_request
 from ops.edge.sse import EventStream
 from resolvers.refusals import RefusalCode
 
@@ -146,7 +146,7 @@ class Exchange:
         length = self._request.headers.get("content-length", "")
         too_large = length.isdigit() and (len(length) > 15 or int(length) > most)
         if not too_large:
-            async for chunk in self._request.stream():
+            async for chunk in body_chunks(self._request, limits.stall_seconds):
                 body += chunk
                 too_large = len(body) > most
                 if too_large:

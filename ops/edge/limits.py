@@ -17,6 +17,8 @@ class EdgeLimits:
     file_bytes: int = 25 * MEBIBYTE
     files: int = 5
     json_depth: int = 64
+    json_values: int = 20_000
+    """Values of one request, keys included: each costs time before anybody is asked for rights."""
     integer_digits: int = 40
 
     tokens: int = 2_000
@@ -46,7 +48,8 @@ class EdgeLimits:
 
     sse_keepalive_seconds: float = 15.0
     stall_seconds: float = 10.0
-    """How long a client may leave its stream unread before it is closed (sockets: 1013)."""
+    """How long a client may leave its stream unread before it is closed (sockets: 1013), or send
+    nothing more of its body."""
 
     ws_init_seconds: float = 10.0
     ws_operations: int = 20

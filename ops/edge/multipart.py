@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from ops.edge.errors import RequestRefused, refused
 from ops.edge.limits import EdgeLimits
-from ops.edge.requests import GraphQLRequest, decode, graphql_request
+from ops.edge.requests import GraphQLRequest, body_chunks, decode, graphql_request
 from resolvers.refusals import RefusalCode
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class _Form:
         """Take the whole body, writing files as they come."""
         try:
             parser = multipart.MultipartParser(_boundary(request), self._callbacks())
-            async for chunk in request.stream():
+            async for chunk in body_chunks(request, self._limits.stall_seconds):
                 parser.write(chunk)
                 for file, data in self._writes:
                     await file.take(data)

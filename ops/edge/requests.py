@@ -4,14 +4,17 @@ Shape: GraphQL over HTTP, section 5.1 (`query`, `operationName`, `variables`, `e
 graphql-transport-ws sends the same object as the payload of `subscribe`.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import orjson
 from starlette.datastructures import UploadFile
+from starlette.requests import Request
 
-from ops.edge.errors import RequestRefused, limit_error, refused
+from ops.edge.errors import RequestRefused, error_object, limit_error, refused
 from ops.edge.limits import EdgeLimits
 from resolvers.refusals import RefusalCode
 
@@ -41,8 +44,9 @@ def loads(body: bytes) -> object:
 def decode(body: bytes, limits: EdgeLimits) -> object:
     """Decode JSON and check its values (see `check_values`). Raises `RequestRefused`."""
     value = loads(body)
-    if b"\\u0000" in body or body.count(b"[") + body.count(b"{") > limits.json_depth:
-        check_values(value, limits.json_depth)
+    nested, values = body.count(b"[") + body.count(b"{"), 2 * body.count(b",")
+    if b"\\u0000" in body or nested > limits.json_depth or values > limits.json_values:
+        check_values(value, limits)
     return value
 
 
@@ -75,14 +79,35 @@ def _mapping(value: dict[str, Any], key: str) -> dict[str, Any]:
     return found
 
 
-def check_values(value: object, deepest: int) -> None:
-    """Refuse NUL characters, which PostgreSQL cannot store, and nesting that exhausts the stack.
+async def body_chunks(request: Request, stall_seconds: float) -> AsyncGenerator[bytes]:
+    """The body as it comes. Raises `RequestRefused` with TIMEOUT when it stops coming."""
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(stall_seconds):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            message = f"Nothing more of the body came for {stall_seconds:g} s."
+            error = error_object(RefusalCode.TIMEOUT, message, limit="stall", value=stall_seconds)
+            raise RequestRefused([error], HTTPStatus.REQUEST_TIMEOUT) from None
+        yield chunk
 
-    Raises `RequestRefused` with BAD_INPUT, or LIMIT_EXCEEDED beyond `deepest` levels.
+
+def check_values(value: object, limits: EdgeLimits) -> None:
+    """Refuse NUL characters, which PostgreSQL cannot store, and what exhausts stack or processor.
+
+    Raises `RequestRefused` with BAD_INPUT, or LIMIT_EXCEEDED beyond `json_depth` and `json_values`.
     """
+    deepest, most, count = limits.json_depth, limits.json_values, 0
     stack: list[tuple[object, int]] = [(value, 1)]
     while stack:
         item, depth = stack.pop()
+        count += 1
+        if count > most:
+            message = f"The JSON holds more than {most} values."
+            raise RequestRefused([limit_error("json_values", most, message)])
         if isinstance(item, str):
             if "\0" in item:
                 raise refused(RefusalCode.BAD_INPUT, "Text must not contain the NUL character.")

@@ -209,7 +209,7 @@ class Connection:
             client.host if client else None,
         )
         try:
-            check_values(connection_params, self._limits.json_depth)
+            check_values(connection_params, self._limits)
             principal = await self._transport.contexts.authenticate(credentials)
         except RequestRefused as refusal:
             self._finish(Close(4400, refusal.errors[0]["message"]))
@@ -259,7 +259,7 @@ class Connection:
         self, operation_id: str, payload: Mapping[str, object], correlation_id: str
     ) -> None:
         assert self._principal is not None  # noqa: S101 - START follows ACKNOWLEDGE in the table
-        check_values(payload, self._limits.json_depth)
+        check_values(payload, self._limits)
         engine = self._transport.engine
         operation = await engine.prepare(graphql_request(payload), correlation_id)
         if operation.facts.kind != "subscription":

@@ -30,6 +30,7 @@ class DocumentEvent(StrEnum):
 
 
 SEARCHABLE = (DocumentState.READY,)
+"""States in which members of the course read a document and search finds it."""
 
 DOCUMENT = Machine(
     "document",
@@ -54,7 +55,8 @@ DOCUMENT = Machine(
         },
         **{
             (s, DocumentEvent.DELETE): DocumentState.DELETED
-            for s in (DocumentState.READY, DocumentState.FAILED, DocumentState.NO_TEXT)
+            for s in DocumentState
+            if s is not DocumentState.DELETED
         },
     },
 )

@@ -1,6 +1,7 @@
 import asyncio
 import base64
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -206,3 +207,65 @@ async def test_a_grant_is_read_by_its_holder_and_by_those_who_manage_it(world: W
         found = await (await world.client(email)).ask(NODE, {"id": grant["id"]})
         assert found["node"]["id"] == grant["id"]
     assert await (await world.client(bob)).ask(NODE, {"id": grant["id"]}) == {"node": None}
+
+
+async def test_an_expired_grant_may_be_given_again(world: World) -> None:
+    admin = await world.client(ADMIN)
+    ann = global_id("User", await world.user_id(STUDENTS[0]))
+    given = {"userId": ann, "role": "DESIGNER", "courseId": world.course_id, "reason": "Helps"}
+    soon = (datetime.now(UTC) + timedelta(seconds=0.5)).isoformat()
+    first = await admin.change(gql.GRANT_ROLE, **given, expiresAt=soon)
+    await asyncio.sleep(0.6)
+    second = await admin.change(gql.GRANT_ROLE, **given)
+    assert second["id"] != first["id"]
+
+
+async def test_the_same_grant_and_the_same_people_at_once(world: World) -> None:
+    admin = await world.client(ADMIN)
+    ann = global_id("User", await world.user_id(STUDENTS[0]))
+    given = {"userId": ann, "role": "GRADER", "courseId": world.course_id, "reason": "Marks"}
+    grants = await asyncio.gather(*(admin.change(gql.GRANT_ROLE, **given) for _ in range(10)))
+    assert len({grant["id"] for grant in grants}) == 1
+    people = [{"email": f"new{i}@example.edu", "name": f"New {i}"} for i in range(10)]
+    made = await asyncio.gather(
+        *(admin.change(gql.CREATE_USERS, users=people[:: (-1) ** i]) for i in range(10))
+    )
+    assert len({user["id"] for users in made for user in users}) == 10
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"title": "\u0301\u0327" * 16_000},
+        {"title": "a" + "\u0301" * 65},
+        {"title": "\u200b\u200b"},
+        {"title": "\u202emoc.elgoog"},
+        {"title": "bell\x07"},
+        {"language": "a'b"},
+        {"timeZone": "localtime"},
+    ],
+)
+async def test_text_that_cannot_be_read_is_refused_at_once(
+    world: World, values: dict[str, str]
+) -> None:
+    admin = await world.client(ADMIN)
+    given = {"code": "A", "title": "A"} | values
+    answer = await admin.raw(gql.CREATE_COURSE, {"input": given})
+    (error,) = answer["data"]["createCourse"]["userErrors"]
+    assert (error["code"], error["path"][1]) == ("BAD_INPUT", *values)
+
+
+@pytest.mark.parametrize("email", ["a@@b.c", "a\tb@c.de", "a@.", "\x01@x.y", "@x.y", "a b@c.de"])
+async def test_an_address_has_its_form(world: World, email: str) -> None:
+    admin = await world.client(ADMIN)
+    given = {"users": [{"email": email, "name": "A"}]}
+    answer = await admin.raw(gql.CREATE_USERS, {"input": given})
+    assert answer["data"]["createUsers"]["userErrors"][0]["code"] == "BAD_INPUT"
+
+
+async def test_a_long_list_is_refused_before_it_is_looked_at(world: World) -> None:
+    nobody = Client(world.http, None)
+    given = {"courseId": "x", "emails": [1] * 300_000}
+    answer = await nobody.raw(gql.ENROL, {"input": given})
+    assert code_of(answer) == "LIMIT_EXCEEDED"
+    assert answer["errors"][0]["extensions"]["limit"] == "json_values"

@@ -112,6 +112,9 @@ async def test_an_adjustment_is_refused_as_data(grading_world: GradingWorld) -> 
     (error,) = payload["userErrors"]
     assert (error["code"], error["path"]) == ("BAD_INPUT", ["input", "scores", "0", "points"])
     score["points"] = "5"
+    stale = given | {"expectedVersion": 7}
+    payload = (await ask(await grading_world.context(), ADJUST, input=stale))["adjustGrade"]
+    assert payload["userErrors"][0]["code"] == "CONFLICT"
     payload = (await ask(await grading_world.context(), ADJUST, input=given))["adjustGrade"]
     assert payload["grade"] == {
         "total": "9.000",

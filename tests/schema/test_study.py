@@ -159,6 +159,21 @@ async def test_a_document_is_taken_away(world: World) -> None:
     assert listed["node"]["documents"]["nodes"] == []
 
 
+async def test_a_document_that_waits_may_be_taken_away(world: World) -> None:
+    instructor = await world.client(INSTRUCTOR)
+    keys = []
+    for number in range(6):
+        text = f"# {number}\n" + "Routers forward packets. " * 400
+        file = (f"{number}.md", text.encode(), "text/markdown")
+        document = await instructor.upload(gql.UPLOAD, file, courseId=world.course_id)
+        keys.append(document["id"])
+    for key in reversed(keys):
+        await instructor.change(DELETE, documentId=key)
+    await asyncio.sleep(1)
+    for key in keys:
+        assert (await node(instructor, DOCUMENT, key))["state"] == "DELETED"
+
+
 async def test_what_is_no_text_says_so(world: World) -> None:
     instructor = await world.client(INSTRUCTOR)
     with pytest.raises(ApiError, match="UNSUPPORTED_FILE"):

@@ -194,3 +194,22 @@ async def test_an_anchor_paper_marks_each_criterion_once(world: World) -> None:
     given = {"questionId": question_id, "text": "t", "marks": marks}
     answer = await instructor.raw(gql.CREATE_ANCHOR_PAPER, {"input": given})
     assert answer["data"]["createAnchorPaper"]["userErrors"][0]["code"] == "BAD_INPUT"
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        {"lockAt": "0001-01-01T00:00:00Z"},
+        {"unlockAt": "9999-12-31T23:59:59Z"},
+        {"dueAt": "1950-01-01T00:00:00Z"},
+        {"dueAt": "9999-12-31T23:59:59-14:00"},
+        {"dueAt": "2026-05-01T12:00:00", "lockAt": "2026-05-02T12:00:00Z"},
+    ],
+)
+async def test_a_date_no_calendar_agrees_on_is_refused(world: World, dates: dict[str, str]) -> None:
+    instructor = await world.client(INSTRUCTOR)
+    given = {"courseId": world.course_id, "title": "A", "kind": "ESSAY", **dates}
+    given |= {"questions": [{"prompt": "p", "points": "1"}]}  # type: ignore[dict-item]
+    answer = await instructor.raw(gql.CREATE_ASSIGNMENT, {"input": given})
+    (error,) = answer["data"]["createAssignment"]["userErrors"]
+    assert (error["code"], error["path"][1]) == ("BAD_INPUT", next(iter(dates)))

@@ -1,0 +1,91 @@
+"""The command line says what is wrong in a sentence, and reads `.env`."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.processes import until_signalled
+from tests.world import ADMIN, SLUG, World
+
+
+async def assay(cwd: Path, *arguments: str, **environment: str) -> tuple[int | None, str, str]:
+    """Exit code, stdout and stderr of `assay …`, run in `cwd` with this environment alone."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from ops.cli import app; app()",
+        *arguments,
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "HOME": str(cwd)} | environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+NOWHERE = "postgresql://nobody:secret@127.0.0.1:1/assay"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (["serve"], {"ASSAY_DATABASE_URL": NOWHERE}, "ConnectionRefused"),
+        (["migrate"], {"ASSAY_DATABASE_URL": NOWHERE}, "ConnectionRefused"),
+        (["serve"], {"ASSAY_DATABASE_URL": "mysql://x/y"}, "ASSAY_DATABASE_URL"),
+        (["serve"], {"ASSAY_PORT": "high"}, "ASSAY_PORT"),
+        (["worker"], {"ASSAY_DATA_DIR": "/proc/nowhere"}, "/proc/nowhere"),
+        (["demo"], {"ASSAY_DATABASE_URL": NOWHERE}, "unset ASSAY_DATABASE_URL"),
+    ],
+)
+async def test_what_cannot_be_used_is_named(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], said: str
+) -> None:
+    code, _, err = await assay(tmp_path, *arguments, **environment)
+    assert code == 1
+    assert said in err
+    assert "Traceback" not in err
+    assert "secret" not in err
+
+
+async def test_the_env_file_is_read_and_a_misspelt_name_is_mentioned(
+    tmp_path: Path, world: World
+) -> None:
+    (tmp_path / ".env").write_text(
+        f"ASSAY_DATABASE_URL={world.resources.database.direct_dsn}\nASSAY_PROT=1\n"
+        f"ASSAY_DATA_DIR={tmp_path}\nASSAY_LOG_LEVEL=WARNING\n"
+    )
+    code, out, err = await assay(tmp_path, "token", ADMIN, "--organization", SLUG)
+    assert code == 0, err
+    assert out.count(".") == 2
+    assert "ASSAY_PROT is no setting" in err
+
+
+async def test_a_bad_key_file_is_named(tmp_path: Path, world: World) -> None:
+    key = tmp_path / "signing.json"
+    key.write_text("{}")
+    given = {
+        "ASSAY_DATABASE_URL": world.resources.database.direct_dsn,
+        "ASSAY_SIGNING_KEY_FILE": str(key),
+    }
+    code, _, err = await assay(tmp_path, "token", ADMIN, "--organization", SLUG, **given)
+    assert code == 1
+    assert str(key) in err
+    assert "Traceback" not in err
+
+
+async def test_a_process_ends_with_a_part_that_fails() -> None:
+    async def part() -> None:
+        raise RuntimeError
+
+    task = asyncio.create_task(part())
+    async with asyncio.timeout(5):
+        await until_signalled(task)
+    assert isinstance(task.exception(), RuntimeError)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().remove_signal_handler(number)
