@@ -16,7 +16,7 @@ from ops.bootstrap import create_admin, find_user
 from ops.demo.client import ApiError
 from ops.demo.run import run_demo
 from ops.embedded_postgres import EmbeddedPostgresError
-from ops.processes import CannotListen, serving, until_signalled, working
+from ops.processes import CannotListen, probing, serving, until_signalled, working
 from ops.settings import Settings, SettingsError, load_settings
 from ops.wiring import database_address, direct_address, open_resources
 from persistence.migrations import migrate as migrate_database
@@ -75,10 +75,11 @@ def serve(
     async def main() -> None:
         async with contextlib.AsyncExitStack() as stack:
             resources = await stack.enter_async_context(open_resources(_settings(data_dir, port)))
+            parts = []
             if with_worker:
-                await stack.enter_async_context(working(resources))
+                parts.append(await stack.enter_async_context(working(resources)))
             await stack.enter_async_context(serving(resources))
-            await until_signalled()
+            await until_signalled(*parts)
 
     _run(main())
 
@@ -88,8 +89,12 @@ def worker(data_dir: DataDir = None) -> None:
     """Run grading, answering and ingesting jobs."""
 
     async def main() -> None:
-        async with open_resources(_settings(data_dir)) as resources, working(resources):
-            await until_signalled()
+        async with (
+            open_resources(_settings(data_dir)) as resources,
+            working(resources) as work,
+            probing(resources, work),
+        ):
+            await until_signalled(work)
 
     _run(main())
 
