@@ -252,7 +252,7 @@ async def test_a_release_installs_answers_and_ends(release: Release) -> None:
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         await asyncio.gather(api.probe(probe), worker.probe(probe))
     assert await release.test() == 0, release["test"].log
-    assert "{'data': {'__typename': 'Query'}}" in release["test"].log
+    assert '{"data":{"__typename":"Query"}}' in release["test"].log
 
     made = await api.run_beside(
         "assay", "admin", "create", "ada@example.edu", "--name", "Ada", "--organization", "demo"
