@@ -41,6 +41,18 @@ def test_both_helms_make_the_same_objects(values: Path) -> None:
     assert three
 
 
+@each_values
+def test_the_notes_name_what_was_made(values: Path) -> None:
+    # Helm 3 asks a cluster for this even in a dry run.
+    result = run_tool("helm4", "install", "assay", CHART, "--dry-run=client", "--values", values)
+    assert result.returncode == 0, result.stderr
+    notes = result.stdout.partition("NOTES:")[2]
+    made = {m["metadata"]["name"] for m in rendered(values) if m["kind"] == "Deployment"}
+    assert {word.removeprefix("deploy/") for word in notes.split() if "deploy/" in word} <= made
+    assert "assay admin create" in notes
+    assert "<no value>" not in notes
+
+
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_kubernetes_knows_every_field(version: str, tmp_path: Path) -> None:
     for values in VALUES:
