@@ -12,11 +12,11 @@ from observability.logs import report_unforeseen
 from ops.edge.edge import GraphQLEdge
 from ops.edge.limits import EdgeLimits
 from ops.graphiql.page import graphiql_page, graphiql_routes
-from ops.health import OK, CheckResult, failed, health_routes
+from ops.health import health_routes
+from ops.probes import database_checks
 from ops.request_contexts import RequestContexts
 from ops.settings import Settings
 from ops.wiring import Resources
-from persistence.migrations import current, head
 from resolvers.mutations import refusal_of
 from resolvers.refusals import Refusal
 from schema.root import build_schema
@@ -76,17 +76,6 @@ def build_edge(resources: Resources) -> GraphQLEdge:
 def build_app(resources: Resources, edge: GraphQLEdge) -> Starlette:
     """The whole application. The caller drains `edge` before the server closes connections."""
 
-    async def database_answers() -> CheckResult:
-        await resources.database.answers()
-        return OK
-
-    async def migrations_are_at_head() -> CheckResult:
-        async with resources.database.read() as connection:
-            found = await current(connection)
-        if found == head():
-            return OK
-        return failed(f"database is at {found}, this version needs {head()}: run assay migrate")
-
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
@@ -96,12 +85,7 @@ def build_app(resources: Resources, edge: GraphQLEdge) -> Starlette:
     app = Starlette(
         routes=[
             *edge.routes(),
-            *health_routes(
-                {
-                    "database": database_answers,
-                    "migrations": migrations_are_at_head,
-                }
-            ),
+            *health_routes(database_checks(resources.database)),
             *(graphiql_routes() if resources.settings.graphiql else []),
         ],
         middleware=[

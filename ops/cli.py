@@ -17,7 +17,7 @@ from ops.bootstrap import create_admin, find_user
 from ops.demo.client import ApiError
 from ops.demo.run import run_demo
 from ops.embedded_postgres import EmbeddedPostgresError
-from ops.processes import serving, until_signalled, working
+from ops.processes import probing, serving, until_signalled, working
 from ops.settings import Settings, SettingsError, load_settings, unknown_variables
 from ops.wiring import database_address, direct_address, open_resources
 from persistence.direct import DATABASE_ERRORS
@@ -96,7 +96,11 @@ def worker(data_dir: DataDir = None) -> None:
     """Run grading, answering and ingesting jobs."""
 
     async def main() -> None:
-        async with open_resources(_settings(data_dir)) as resources, working(resources) as work:
+        async with (
+            open_resources(_settings(data_dir)) as resources,
+            working(resources) as work,
+            probing(resources, work),
+        ):
             await until_signalled(work)
 
     _run(main())

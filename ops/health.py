@@ -75,21 +75,30 @@ class Readiness:
         return {n: silent if task in late else _result(n, task) for n, task in tasks.items()}
 
 
-def health_routes(checks: Mapping[str, Check], *, seconds: float = CHECK_SECONDS) -> list[Route]:
+def health_routes(
+    checks: Mapping[str, Check],
+    *,
+    alive: Callable[[], CheckResult] = lambda: OK,
+    seconds: float = CHECK_SECONDS,
+) -> list[Route]:
     """Return `/live` and `/ready`.
 
-    `/ready` answers `{status, checks: {name: {ok, reason}}}`: 200 with status `OK` or `DEGRADED`,
-    503 with `FAILED`. `seconds` bounds each check.
+    `/live` answers `{status}` by `alive`, which asks nobody outside this process: 200, or 503 with
+    status `FAILED` and a `reason`. `/ready` answers `{status, checks: {name: {ok, reason}}}`: 200
+    with status `OK` or `DEGRADED`, 503 with `FAILED`. `seconds` bounds each check.
     """
     readiness = Readiness(checks, seconds)
     return [
-        Route("/live", _live, methods=["GET"], name="live"),
+        Route("/live", partial(_live, alive), methods=["GET"], name="live"),
         Route("/ready", partial(_ready, readiness), methods=["GET"], name="ready"),
     ]
 
 
-async def _live(request: Request) -> JSONResponse:  # noqa: ARG001 - Starlette's handler shape
-    return JSONResponse({"status": CheckState.OK}, headers=_NO_STORE)
+async def _live(alive: Callable[[], CheckResult], request: Request) -> JSONResponse:  # noqa: ARG001 - Starlette's handler shape
+    found = alive()
+    code = 503 if found.state is CheckState.FAILED else 200
+    content = {"status": str(found.state)} | ({"reason": found.reason} if found.reason else {})
+    return JSONResponse(content, status_code=code, headers=_NO_STORE)
 
 
 async def _ready(readiness: Readiness, request: Request) -> JSONResponse:  # noqa: ARG001 - as above

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import uvicorn
+from starlette.applications import Starlette
 
 from ops.app import build_app, build_edge
 from ops.edge.server import DrainingServer
+from ops.probes import worker_app
+from ops.settings import Settings
 from ops.wiring import Resources
 from ops.worker import run_worker
 
@@ -22,10 +25,43 @@ async def serving(resources: Resources) -> AsyncIterator[str]:
     """The api on its port; yields its address. Raises `CannotListen`."""
     edge = build_edge(resources)
     settings = resources.settings
+    app = build_app(resources, edge)
+    async with _listening(settings, app, settings.port, edge.shutdown, "--port") as address:
+        yield address
+
+
+@contextlib.asynccontextmanager
+async def probing(resources: Resources, work: asyncio.Task[None]) -> AsyncIterator[str | None]:
+    """The probes and metrics of the worker that runs as `work`, where it has a port for them.
+
+    Yields their address. Raises `CannotListen`.
+    """
+    settings = resources.settings
+    if settings.worker_port == 0:
+        yield None
+        return
+    app = worker_app(resources, work)
+    variable = "ASSAY_WORKER_PORT"
+    async with _listening(settings, app, settings.worker_port, _nothing, variable) as address:
+        yield address
+
+
+async def _nothing() -> None:
+    """Probes are short: none is open for long."""
+
+
+@contextlib.asynccontextmanager
+async def _listening(
+    settings: Settings,
+    app: Starlette,
+    port: int,
+    drain: Callable[[], Awaitable[None]],
+    option: str,
+) -> AsyncIterator[str]:
     config = uvicorn.Config(
-        build_app(resources, edge),
+        app,
         host=settings.host,
-        port=settings.port,
+        port=port,
         log_config=None,
         access_log=False,
         ws="websockets-sansio",
@@ -33,15 +69,15 @@ async def serving(resources: Resources) -> AsyncIterator[str]:
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=int(settings.drain_seconds),
     )
-    server = DrainingServer(config, edge.shutdown)
+    server = DrainingServer(config, drain)
     listening = asyncio.create_task(_serve(server))
     try:
         while not server.started:
             if listening.done():
                 await listening
                 raise CannotListen(
-                    f"Cannot listen on {settings.host}:{settings.port}. Is the address this "
-                    "machine's, and the port free? Choose another with --port."
+                    f"Cannot listen on {settings.host}:{port}. Is the address this machine's, "
+                    f"and the port free? Choose another with {option}."
                 )
             await asyncio.sleep(0.02)
         (address, *_) = server.servers[0].sockets

@@ -157,6 +157,9 @@ class Settings(EdgeSettings):
     port: Annotated[int, BeforeValidator(_port)] = Field(
         8000, ge=0, le=65_535, description="Port to listen at; 0 takes a free one."
     )
+    worker_port: Annotated[int, BeforeValidator(_port)] = Field(
+        0, ge=0, le=65_535, description="Port of a worker's /live, /ready and /metrics; 0: none."
+    )
     log_level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         "INFO", description="Least severe level that is logged."
     )

@@ -53,6 +53,12 @@ def head() -> str | None:
     return ScriptDirectory.from_config(configuration()).get_current_head()
 
 
+def revisions() -> frozenset[str]:
+    """Every revision in this tree."""
+    scripts = ScriptDirectory.from_config(configuration()).walk_revisions()
+    return frozenset(script.revision for script in scripts)
+
+
 async def current(connection: Connection) -> str | None:
     """The revision the database is at; None when it was never migrated."""
     return await connection.run_sync(lambda c: MigrationContext.configure(c).get_current_revision())

@@ -64,10 +64,23 @@ async def test_what_is_served_and_worked_on_is_counted(world: World) -> None:
 async def test_ready_says_why_it_is_not(world: World) -> None:
     connection = await asyncpg.connect(world.resources.database.direct_dsn)
     try:
-        await connection.execute("UPDATE alembic_version SET version_num = 'gone'")
+        await connection.execute("UPDATE alembic_version SET version_num = '0001'")
         ready = await world.http.get("/ready")
         assert ready.status_code == 503
         assert "migrate" in ready.json()["checks"]["migrations"]["reason"]
+    finally:
+        await connection.execute(f"UPDATE alembic_version SET version_num = '{head()}'")
+        await connection.close()
+
+
+async def test_a_newer_schema_leaves_this_version_in_service(world: World) -> None:
+    # An upgrade migrates before it replaces the first process.
+    connection = await asyncpg.connect(world.resources.database.direct_dsn)
+    try:
+        await connection.execute("UPDATE alembic_version SET version_num = 'of_tomorrow'")
+        ready = await world.http.get("/ready")
+        assert (ready.status_code, ready.json()["status"]) == (200, "DEGRADED")
+        assert "newer" in ready.json()["checks"]["migrations"]["reason"]
     finally:
         await connection.execute(f"UPDATE alembic_version SET version_num = '{head()}'")
         await connection.close()
