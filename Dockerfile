@@ -37,7 +37,7 @@ RUN groupadd --gid 10001 assay \
     && useradd --uid 10001 --gid 10001 --no-log-init --no-create-home --home-dir /var/lib/assay --shell /usr/sbin/nologin assay \
     && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/assay
 COPY --from=build /opt/assay /opt/assay
-ENV PATH=/opt/assay/bin:/usr/local/bin:/usr/bin:/bin \
+ENV PATH=/opt/assay/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     ASSAY_HOST=0.0.0.0 \
