@@ -8,7 +8,8 @@ WORKDIR /build
 # Two environments: pip and hatchling stay in this one, the other is what ships.
 RUN python3 -m venv tools && python3 -m venv --without-pip /opt/assay
 COPY requirements.runtime.lock ./
-RUN tools/bin/pip --python /opt/assay/bin/python install --no-compile --no-deps --requirement requirements.runtime.lock
+RUN tools/bin/pip --python /opt/assay/bin/python install --no-compile --no-deps --requirement requirements.runtime.lock \
+    && tools/bin/pip --python /opt/assay/bin/python check
 COPY .ci/build.lock .ci/
 RUN tools/bin/pip install --requirement .ci/build.lock
 COPY pyproject.toml README.md LICENSE ./
