@@ -28,7 +28,7 @@ chart-check: .venv/installed .tools/installed
 	$(BIN)/pytest tests/charts $(ARGS)
 
 image-check: .venv/installed .tools/installed
-	$(BIN)/pytest tests/image $(ARGS)
+	ASSAY_TEST_IMAGE=1 $(BIN)/pytest tests/image $(ARGS)
 
 lock: .venv/installed
 	$(BIN)/uv lock --quiet --upgrade
