@@ -100,10 +100,8 @@ def test_the_client_understands_the_compose_files(files: tuple[str, ...], tmp_pa
     services = yaml.safe_load(done.stdout)["services"]
     assert set(services) == {"api", "worker", "migrate", "postgres", "redis"}
     for name in ("api", "worker", "migrate"):
-        assert (
-            f":{PASSWORD_GIVEN}@postgres:5432/"
-            in services[name]["environment"]["ASSAY_DATABASE_URL"]
-        )
+        address = services[name]["environment"]["ASSAY_DATABASE_URL"]
+        assert address == "postgresql://assay:letters@postgres:5432/assay"
         assert ("/src" in str(services[name]["volumes" if not files else "command"])) == (not files)
 
 
