@@ -122,6 +122,7 @@ class Container:
     bundle: Path
     mounts: dict[str, Path]
     environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[str] | None = None
 
     def start(self, *command: str, entrypoint: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """Start what the image starts, with this command instead of its own if there is one."""
@@ -156,14 +157,15 @@ class Container:
             for inside, here in self.mounts.items()
         ]
         file.write_text(json.dumps(spec))
-        self.log = (self.bundle / "log").open("w+")
-        return subprocess.Popen(
-            ["runc", "run", "--bundle", self.bundle, self.bundle.name],
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        with (self.bundle / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                ["runc", "run", "--bundle", self.bundle, self.bundle.name],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        return self.process
 
     def exec(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command in it."""
@@ -209,6 +211,8 @@ def containers(image: Image, tmp_path: Path) -> Iterator[Make]:
         subprocess.run(
             ["runc", "delete", "--force", one.bundle.name], capture_output=True, check=False
         )
+        if one.process:
+            one.process.wait(30)
 
 
 def volume(parent: Path, name: str) -> Path:
@@ -308,8 +312,7 @@ def test_api_and_worker_share_a_database_and_a_key(containers: Make, tmp_path: P
         assert created.returncode == 0, created.stderr
         token = worker.exec("assay", "token", *person).stdout.strip()
         assert "ada@example.edu" in ask(api, "{ viewer { email } }", token)
-    assert server.poll() is None
-    server.terminate()
+    assert server.poll() is None, postgres.output()
 
 
 def ready_reasons(container: Container) -> str:
