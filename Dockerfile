@@ -49,7 +49,8 @@ WORKDIR /var/lib/assay
 VOLUME ["/var/lib/assay"]
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# Of the api. A worker and migrate do not listen: run those with the health check disabled.
+# Of the api, and of a worker that is given ASSAY_WORKER_PORT the same. migrate does not listen: run
+# it with the health check disabled.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-I", "-S", "-c", "import os, sys; from http.client import HTTPConnection; c = HTTPConnection('127.0.0.1', int(os.environ.get('ASSAY_PORT') or 8000), timeout=4); c.request('GET', '/ready'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["assay"]
