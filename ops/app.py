@@ -13,7 +13,7 @@ from observability.logs import report_unforeseen
 from ops.edge.edge import GraphQLEdge
 from ops.edge.limits import EdgeLimits
 from ops.graphiql.page import graphiql_page, graphiql_routes
-from ops.health import OK, CheckResult, failed, health_routes
+from ops.health import OK, CheckResult, degraded, failed, health_routes
 from ops.request_contexts import RequestContexts
 from ops.settings import Settings
 from ops.wiring import Resources
@@ -82,6 +82,10 @@ def build_app(resources: Resources, edge: GraphQLEdge) -> Starlette:
             return OK
         return failed(f"database is at {found}, this version needs {head()}: run assay migrate")
 
+    async def bus_reaches_others() -> CheckResult:
+        fault = resources.bus.fault
+        return OK if fault is None else degraded(f"{fault}: what is followed is polled every 2 s")
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
@@ -95,6 +99,7 @@ def build_app(resources: Resources, edge: GraphQLEdge) -> Starlette:
                 {
                     "database": database_answers,
                     "migrations": migrations_are_at_head,
+                    "bus": bus_reaches_others,
                 }
             ),
             *(graphiql_routes() if resources.settings.graphiql else []),

@@ -10,6 +10,7 @@ import asyncpg
 
 from agents.grading.statistical.members import OfflineMembers
 from agents.grading.team import GradingTeam
+from agents.models.cached_embedding import CachedEmbedder
 from agents.models.embedding import MiniLM
 from agents.ports import PassageSearch
 from agents.study.members import offline_members
@@ -18,7 +19,9 @@ from observability.metrics import Metrics
 from ops.auth import AccessTokens, SigningKeys
 from ops.embedded_postgres import embedded_postgres
 from ops.settings import Settings
-from persistence.bus import Bus, open_postgres_bus
+from persistence.backends import open_bus
+from persistence.bus import Bus
+from persistence.cache import open_cache
 from persistence.database import Database, open_database
 from persistence.followers import StreamFollowers, open_followers
 from persistence.migrations import migrate
@@ -36,6 +39,7 @@ class Resources:
     bus: Bus
     followers: StreamFollowers
     embedder: MiniLM
+    query_embedder: CachedEmbedder
     tokens: AccessTokens
     metrics: Metrics
 
@@ -60,6 +64,7 @@ class Resources:
             database=self.database,
             bus=self.bus,
             embedder=self.embedder,
+            query_embedder=self.query_embedder,
             embedding_model=self.embedder.name,
             grading_team=grading_team,
             study_team=study_team,
@@ -109,7 +114,10 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 statement_timeout_ms=settings.statement_timeout_ms,
             )
         )
-        bus = await stack.enter_async_context(open_postgres_bus(database))
+        redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        metrics = Metrics()
+        bus = await stack.enter_async_context(open_bus(database, redis_url))
+        cache = await stack.enter_async_context(open_cache(redis_url, metrics.cache_read))
         followers = await stack.enter_async_context(open_followers(database, bus))
         embedder = MiniLM()
         stack.callback(embedder.close)
@@ -119,11 +127,12 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             bus=bus,
             followers=followers,
             embedder=embedder,
+            query_embedder=CachedEmbedder(embedder, embedder.name, embedder.dimension, cache),
             tokens=AccessTokens(
                 SigningKeys.load_or_create(settings.signing_key_path),
                 settings.token_issuer,
                 settings.token_audience,
                 ttl=timedelta(seconds=settings.token_ttl_seconds),
             ),
-            metrics=Metrics(),
+            metrics=metrics,
         )
