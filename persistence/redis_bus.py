@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -129,7 +129,15 @@ async def open_redis_bus(
         await bus.tried.wait()
         yield bus
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
         await bus.close()
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels until it is heeded: below Python 3.12 the client's `asyncio.wait_for` drops a
+    cancellation that comes just as a write ends."""
+    ending = set(tasks)
+    while ending:
+        for task in ending:
+            task.cancel()
+        _, ending = await asyncio.wait(ending, timeout=0.2)
