@@ -13,7 +13,7 @@ from ops.edge.edge import GraphQLEdge
 from ops.edge.limits import EdgeLimits
 from ops.graphiql.page import graphiql_page, graphiql_routes
 from ops.health import health_routes
-from ops.probes import database_checks
+from ops.probes import readiness_checks
 from ops.request_contexts import RequestContexts
 from ops.settings import Settings
 from ops.wiring import Resources
@@ -85,7 +85,7 @@ def build_app(resources: Resources, edge: GraphQLEdge) -> Starlette:
     app = Starlette(
         routes=[
             *edge.routes(),
-            *health_routes(database_checks(resources.database)),
+            *health_routes(readiness_checks(resources.database, resources.bus)),
             *(graphiql_routes() if resources.settings.graphiql else []),
         ],
         middleware=[

@@ -7,12 +7,13 @@ from starlette.applications import Starlette
 from observability.instrumentation import instrument
 from ops.health import OK, Check, CheckResult, degraded, failed, health_routes
 from ops.wiring import Resources
+from persistence.bus import Bus
 from persistence.database import Database
 from persistence.migrations import current, head, revisions
 
 
-def database_checks(database: Database) -> dict[str, Check]:
-    """The readiness checks of every process: the database answers, its schema is ours or newer."""
+def readiness_checks(database: Database, bus: Bus) -> dict[str, Check]:
+    """Of every process: the database answers, its schema is ours or newer, hints travel."""
     needed, known = head(), revisions()
 
     async def answers() -> CheckResult:
@@ -29,7 +30,11 @@ def database_checks(database: Database) -> dict[str, Check]:
             return degraded(f"database is at {found}, which is newer than this version's {needed}")
         return failed(f"database is at {found}, this version needs {needed}: run assay migrate")
 
-    return {"database": answers, "migrations": is_migrated}
+    async def reaches_others() -> CheckResult:
+        fault = bus.fault
+        return OK if fault is None else degraded(f"{fault}: what is followed is polled every 2 s")
+
+    return {"database": answers, "migrations": is_migrated, "bus": reaches_others}
 
 
 def worker_app(resources: Resources, work: asyncio.Task[None]) -> Starlette:
@@ -41,7 +46,7 @@ def worker_app(resources: Resources, work: asyncio.Task[None]) -> Starlette:
     async def works() -> CheckResult:
         return alive()
 
-    checks = {**database_checks(resources.database), "worker": works}
+    checks = {**readiness_checks(resources.database, resources.bus), "worker": works}
     app = Starlette(routes=health_routes(checks, alive=alive))
     instrument(app, resources.metrics)
     return app

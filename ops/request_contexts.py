@@ -89,7 +89,7 @@ class RequestContexts:
             database=self.resources.database,
             bus=self.resources.bus,
             followers=self.resources.followers,
-            embedder=self.resources.embedder,
+            embedder=self.resources.query_embedder,
             signed_in=viewer,
             correlation_id=operation.correlation_id,
             now=self.now,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from platformdirs import user_data_path
 from pydantic import (
@@ -25,6 +25,7 @@ from pydantic_settings.sources import read_env_file
 
 PREFIX = "ASSAY_"
 MEGABYTE = 1_000_000
+REDIS_OPTIONS = {"db", "ssl_ca_certs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,33 @@ def _database_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def _redis_url(url: SecretStr) -> SecretStr:
+    # Without `raise … from`, as above.
+    try:
+        parts = urlsplit(url.get_secret_value())
+        usable = parts.port is None or parts.port > 0
+        options = {name for name, _ in parse_qsl(parts.query, strict_parsing=bool(parts.query))}
+    except ValueError:
+        usable, options = False, set()
+    if usable and parts.scheme == "unix":
+        usable = bool(parts.path)
+    elif usable:
+        database = parts.path.strip("/")
+        usable = parts.scheme in {"redis", "rediss"} and bool(parts.hostname)
+        usable = usable and (not database or database.isdecimal())
+    if not usable:
+        raise ValueError(
+            "write it as redis://user:password@host:6379/0, with TLS as rediss://…, or as "
+            "unix:///path/of/the/socket"
+        )
+    if unknown := options - REDIS_OPTIONS:
+        known = ", ".join(sorted(REDIS_OPTIONS))
+        raise ValueError(
+            f"{', '.join(sorted(unknown))!r} is not an option here; these are: {known}"
+        )
+    return url
+
+
 def _port(value: object) -> object:
     if isinstance(value, str) and "://" in value:
         raise ValueError(
@@ -83,6 +111,7 @@ def _origin(value: str) -> str:
 
 HomePath = Annotated[Path, AfterValidator(Path.expanduser)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_origins)
 ]
@@ -148,6 +177,12 @@ class Settings(EdgeSettings):
         None,
         description="The same database past any pooler, for LISTEN, jobs and migrations. "
         "Empty: ASSAY_DATABASE_URL.",
+    )
+    redis_url: RedisUrl | None = Field(
+        None,
+        description="redis://, rediss:// or unix:// address of a Redis for hints between processes "
+        "and caches; give every process the same. It may be lost at any time. "
+        "Empty: LISTEN/NOTIFY, and caches in each process.",
     )
     data_dir: HomePath = Field(
         default_factory=lambda: user_data_path("assay", appauthor=False),

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from agents.grading.statistical.members import OfflineMembers
 from agents.grading.team import GradingTeam
+from agents.models.cached_embedding import CachedEmbedder
 from agents.models.embedding import MiniLM
 from agents.ports import PassageSearch
 from agents.study.members import offline_members
@@ -16,7 +17,9 @@ from observability.metrics import Metrics
 from ops.auth import AccessTokens, SigningKeys
 from ops.embedded_postgres import embedded_postgres
 from ops.settings import Settings
-from persistence.bus import Bus, open_postgres_bus
+from persistence.backends import open_bus
+from persistence.bus import Bus
+from persistence.cache import open_cache
 from persistence.database import Database, create_database, open_database
 from persistence.followers import StreamFollowers, open_followers
 from persistence.migrations import migrate
@@ -34,6 +37,7 @@ class Resources:
     bus: Bus
     followers: StreamFollowers
     embedder: MiniLM
+    query_embedder: CachedEmbedder
     tokens: AccessTokens
     metrics: Metrics
 
@@ -58,6 +62,7 @@ class Resources:
             database=self.database,
             bus=self.bus,
             embedder=self.embedder,
+            query_embedder=self.query_embedder,
             embedding_model=self.embedder.name,
             grading_team=grading_team,
             study_team=study_team,
@@ -100,7 +105,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         )
         metrics = Metrics()
         metrics.watch_pool(database.in_use, settings.pool_size)
-        bus = await stack.enter_async_context(open_postgres_bus(database))
+        redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        bus = await stack.enter_async_context(open_bus(database, redis_url))
+        cache = await stack.enter_async_context(open_cache(redis_url, metrics.cache_read))
         followers = await stack.enter_async_context(open_followers(database, bus))
         embedder = MiniLM()
         stack.callback(embedder.close)
@@ -110,6 +117,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             bus=bus,
             followers=followers,
             embedder=embedder,
+            query_embedder=CachedEmbedder(embedder, embedder.name, embedder.dimension, cache),
             tokens=AccessTokens(
                 SigningKeys.load_or_create(settings.signing_key_path),
                 settings.token_issuer,

@@ -6,27 +6,17 @@ import json
 import logging
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from secrets import token_hex
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
-import asyncpg
-
-from persistence.database import Database
-from persistence.direct import (
-    DATABASE_ERRORS,
-    ConnectionClosed,
-    DirectConnection,
-    Driver,
-    pause_after,
-)
+from persistence.direct import ConnectionClosed
 
 Payload: TypeAlias = Mapping[str, Any]
 
 logger = logging.getLogger(__name__)
 
-CHANNEL = "assay_bus"
 MESSAGE_BYTES = 7_900  # NOTIFY takes less than 8,000
 CHUNK_BYTES = 7_000
 OUTBOX_MESSAGES = 10_000
@@ -94,6 +84,11 @@ class Bus(Protocol):
         """What is published on `topic` from now on."""
         ...
 
+    @property
+    def fault(self) -> str | None:
+        """Why hints do not travel between processes now, for an operator; None while they do."""
+        ...
+
 
 class Subscriptions:
     """The subscribers of one process, by topic."""
@@ -125,22 +120,20 @@ class Subscriptions:
                 subscription.offer(None)
 
 
-class PostgresBus:
-    """LISTEN and NOTIFY, each on a connection of its own.
+class OutboxBus:
+    """What every bus does in its own process; sending and listening are the transport's.
 
-    Local subscribers are served at once, others after NOTIFY, which takes a lock of the whole
-    database and so stays out of every writer's transaction.
+    Local subscribers are served at once, and what goes to the others waits here to be sent.
     """
 
-    def __init__(self, database: Database, *, channel: str = CHANNEL) -> None:
-        self._channel = channel
+    def __init__(self) -> None:
         self._origin = token_hex(6)
         self._local = Subscriptions()
         self._outbox: dict[str, None] = {}  # an ordered set
         self._overflowed = False
         self._outgoing = asyncio.Event()
-        self._listener = DirectConnection(database, "assay bus listener", prepare=self._listen)
-        self._sender = DirectConnection(database, "assay bus sender")
+        self.deaf: str | None = "not connected yet"
+        self.mute: str | None = None
 
     async def publish(self, topic: str, payload: Payload) -> None:
         """See `Bus.publish`."""
@@ -151,8 +144,7 @@ class PostgresBus:
             raise ValueError(f"a payload on {topic} is larger than the bus carries")
         self._local.deliver(topic, payload)
         if len(self._outbox) >= OUTBOX_MESSAGES:
-            self._outbox.clear()
-            self._overflowed = True
+            self.overflow()
         self._outbox[message] = None
         self._outgoing.set()
 
@@ -160,61 +152,48 @@ class PostgresBus:
         """See `Bus.subscribe`."""
         return self._local.subscribe(topic, size)
 
-    async def connect(self) -> None:
-        """Opens the listening connection. Raises what connecting raises."""
-        await self._listener.once(_nothing)
+    @property
+    def fault(self) -> str | None:
+        """See `Bus.fault`."""
+        return self.deaf or self.mute
 
-    async def listen(self, *, heartbeat_seconds: float) -> None:
-        """Keeps the listening connection alive, until cancelled."""
-        failures = 0
-        while True:
-            try:
-                await self._listener.call(_ping)
-                failures = 0
-            except (*DATABASE_ERRORS, asyncpg.InternalClientError) as error:
-                failures += 1
-                logger.warning("the bus cannot listen: %s", type(error).__name__)
-                await asyncio.sleep(pause_after(failures))
-                continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(heartbeat_seconds):
-                    await self._listener.lost.wait()
+    async def next_batch(self) -> list[str]:
+        """What is to be sent next, oldest first; waits for it."""
+        await self._outgoing.wait()
+        if self._overflowed:
+            self._overflowed = False
+            self._outbox = {json.dumps([self._origin]): None, **self._outbox}
+        batch = list(self._outbox)[:BATCH_MESSAGES]
+        for message in batch:
+            del self._outbox[message]
+        if not self._outbox:
+            self._outgoing.clear()
+        return batch
 
-    async def send(self) -> None:
-        """Sends what is published, in batches, until cancelled."""
-        failures = 0
-        while True:
-            await self._outgoing.wait()
-            if self._overflowed:
-                self._overflowed = False
-                self._outbox = {json.dumps([self._origin]): None, **self._outbox}
-            batch = list(self._outbox)[:BATCH_MESSAGES]
-            for message in batch:
-                del self._outbox[message]
-            if not self._outbox:
-                self._outgoing.clear()
-            try:
-                await self._sender.call(_Notify(self._channel, batch))
-                failures = 0
-            except asyncpg.PostgresError as error:
-                failures += 1
-                self._overflowed = True  # the others must look for themselves
-                self._outgoing.set()
-                logger.warning("the bus cannot send: %s", type(error).__name__)
-                await asyncio.sleep(pause_after(failures))
+    def put_back(self, batch: list[str]) -> None:
+        """What could not be sent, or perhaps was: it goes first when there is a connection."""
+        self._outbox = {**dict.fromkeys(batch), **self._outbox}
+        if len(self._outbox) > OUTBOX_MESSAGES:
+            self.overflow()
+        self._outgoing.set()
 
-    async def close(self) -> None:
-        """Ends both connections."""
-        await self._listener.close()
-        await self._sender.close()
+    def overflow(self) -> None:
+        """Drops what waits; the other processes will be told to look for themselves."""
+        self._outbox.clear()
+        self._overflowed = True
+        self._outgoing.set()
 
-    async def _listen(self, connection: Driver) -> None:
-        await connection.add_listener(self._channel, self._received)
+    def hearing(self) -> None:
+        """The connection listens (again); what was said meanwhile is missing."""
+        self.deaf = None
         self._local.wake_all()
 
-    def _received(self, _connection: object, _pid: int, _channel: str, message: object) -> None:
+    def received(self, message: str | bytes) -> None:
+        """Delivers what another process sent."""
         try:
-            origin, *rest = json.loads(str(message))
+            if len(message) > MESSAGE_BYTES:
+                raise ValueError
+            origin, *rest = json.loads(message)
             if origin == self._origin:
                 return
             if rest:
@@ -222,56 +201,12 @@ class PostgresBus:
                 self._local.deliver(topic, dict(payload))
             else:
                 self._local.wake_all()
-        except (ValueError, TypeError):
-            logger.warning("not a message of the bus: %d characters", len(str(message)))
+        except (ValueError, TypeError, RecursionError):
+            logger.warning("not a message of the bus: %d characters", len(message))
 
 
-class _Notify:
-    def __init__(self, channel: str, messages: list[str]) -> None:
-        self._channel, self._messages = channel, messages
-
-    async def __call__(self, connection: Driver) -> None:
-        await connection.execute(
-            "SELECT pg_notify($1, message) FROM unnest($2::text[]) AS message",
-            self._channel,
-            self._messages,
-        )
-
-
-async def _ping(connection: Driver) -> None:
-    await connection.execute("SELECT 1")
-
-
-async def _nothing(_connection: Driver) -> None:
-    pass
-
-
-@asynccontextmanager
-async def open_postgres_bus(
-    database: Database, *, channel: str = CHANNEL, heartbeat_seconds: float = 5.0
-) -> AsyncIterator[Bus]:
-    """The bus of this process, on two direct connections; it finds its own way back.
-
-    A listening connection that dies silently is noticed after `heartbeat_seconds` + 10 s.
-    Raises what connecting raises.
-    """
-    bus = PostgresBus(database, channel=channel)
-    tasks: list[asyncio.Task[None]] = []
-    try:
-        await bus.connect()
-        tasks.append(asyncio.create_task(bus.listen(heartbeat_seconds=heartbeat_seconds)))
-        tasks.append(asyncio.create_task(bus.send()))
-        for task in tasks:
-            task.add_done_callback(_log_end)
-        yield bus
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await bus.close()
-
-
-def _log_end(task: asyncio.Task[None]) -> None:
+def log_end(task: asyncio.Task[None]) -> None:
+    """A part of a bus runs until it is cancelled or its connection closed; else it says so."""
     if not task.cancelled() and not isinstance(task.exception(), ConnectionClosed):
         logger.error("a part of the bus ended", exc_info=task.exception())
 

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 MOST_TRIES = 3
 FLUSH_SECONDS = 0.5
+CANCEL_POLL_SECONDS = 1.5
 WAITING_FOR = timedelta(seconds=10)
 _HISTORY_MESSAGES = 20
 _SWEPT = 100
@@ -73,7 +74,7 @@ async def _ask_team(
 ) -> StudyOutcome:
     search = CourseSearch(
         resources.database,
-        resources.embedder,
+        resources.query_embedder,
         resources.embedding_model,
         asked.organization_id,
         asked.course_id,
@@ -94,13 +95,12 @@ async def _held(
 ) -> AsyncIterator[CancellationToken]:
     """The team's token, cancelled once the lease is lost or the student cancels.
 
-    Meanwhile the lease is renewed at a third of its length and the text flushed.
+    Meanwhile the lease is renewed and the text flushed.
     """
     cancellation = CancellationToken()
     background = [
-        asyncio.create_task(_keep_lease(answer, resources.lease_seconds / 3, cancellation)),
+        asyncio.create_task(_keep_lease(resources, answer, message_id, cancellation)),
         asyncio.create_task(_keep_flushed(answer, cancellation)),
-        asyncio.create_task(_heed_cancel(resources, answer, message_id, cancellation)),
     ]
     try:
         yield cancellation
@@ -110,14 +110,18 @@ async def _held(
         await asyncio.gather(*background, return_exceptions=True)
 
 
-async def _keep_lease(answer: Answer, seconds: float, cancellation: CancellationToken) -> None:
+async def _keep_lease(
+    resources: WorkResources, answer: Answer, message_id: UUID, cancellation: CancellationToken
+) -> None:
+    """Renews when hinted at a cancel, which ends the lease, and often enough without hints."""
     held = True
-    while held:
-        await asyncio.sleep(seconds)
-        try:
-            held = await answer.renew()
-        except Exception as error:  # noqa: BLE001 - the next third of the lease tries again
-            logger.warning("a lease was not renewed: %s", type(error).__name__)
+    with resources.bus.subscribe(cancel_topic(message_id)) as hints:
+        while held:
+            await hints.wake(min(resources.lease_seconds / 3, CANCEL_POLL_SECONDS))
+            try:
+                held = await answer.renew()
+            except Exception as error:  # noqa: BLE001 - the next round tries again
+                logger.warning("a lease was not renewed: %s", type(error).__name__)
     cancellation.cancel()
 
 
@@ -131,16 +135,6 @@ async def _keep_flushed(answer: Answer, cancellation: CancellationToken) -> None
             return
         except Exception as error:  # noqa: BLE001 - the text is still here; the next flush has it
             logger.warning("an answer was not flushed: %s", type(error).__name__)
-
-
-async def _heed_cancel(
-    resources: WorkResources, answer: Answer, message_id: UUID, cancellation: CancellationToken
-) -> None:
-    with resources.bus.subscribe(cancel_topic(message_id)) as hints:
-        async for _ in hints:
-            if not await answer.renew():
-                cancellation.cancel()
-                return
 
 
 async def _brief(connection: Connection, asked: Asked) -> StudyBrief:

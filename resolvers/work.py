@@ -21,6 +21,8 @@ class WorkResources:
     database: Database
     bus: Bus
     embedder: Embedder
+    query_embedder: Embedder
+    """The same model for what is searched for, which is asked again and again."""
     embedding_model: str
     grading_team: Callable[[PassageSearch], GradingTeam]
     """A fresh team for one task, over a search the caller has bound to a course and viewer."""

@@ -15,6 +15,7 @@ from ops.wiring import Resources, open_resources
 from persistence.database import Database, open_database
 from persistence.migrations import migrate
 from tests.postgres_server import PostgresServer
+from tests.redis_server import RedisServer, redis_folder
 from tests.world import World, make_world
 
 TEMPLATE = "assay_template"
@@ -116,6 +117,15 @@ async def resources(
     )
     async with open_resources(settings) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+async def redis_server() -> AsyncIterator[RedisServer]:
+    """A Redis of this test worker, which is up; a test that stops it brings its own."""
+    with redis_folder() as server:
+        await server.start()
+        yield server
+        await server.kill()
 
 
 @pytest.fixture

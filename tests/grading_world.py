@@ -22,7 +22,8 @@ from agents.grading.members import GradeTask, MemberIdentity
 from agents.grading.team import GradingTeam
 from agents.grading.verdict import CriterionVerdict, FeedbackText, GradeRequest, GradeVerdict
 from agents.ports import Usage
-from persistence.bus import Bus, open_postgres_bus
+from persistence.backends import open_bus
+from persistence.bus import Bus
 from persistence.database import Database, add, fetch
 from persistence.followers import StreamFollowers, open_followers
 from persistence.lifecycle.submissions import AttemptState, SubmissionState
@@ -195,6 +196,7 @@ class GradingWorld:
             database=self.database,
             bus=self.bus,
             embedder=FixedEmbedder(),
+            query_embedder=FixedEmbedder(),
             embedding_model="fixed",
             grading_team=lambda search: GradingTeam(team, search, passages_per_criterion=0),
             study_team=cast(Any, None),
@@ -379,7 +381,7 @@ async def _person(connection: Any, organization_id: UUID, name: str) -> UUID:
 async def grading_world(database: Database) -> AsyncIterator[GradingWorld]:
     """The course with its assignment, nothing handed in."""
     async with (
-        open_postgres_bus(database) as bus,
+        open_bus(database) as bus,
         open_followers(database, bus, poll_seconds=0.2) as followers,
     ):
         yield await _make(database, bus, followers)

@@ -12,7 +12,8 @@ import pytest
 from agents.models.embedding import MiniLM
 from agents.ports import PassageSearch
 from agents.study.team import StudyTeam
-from persistence.bus import Bus, open_postgres_bus
+from persistence.backends import open_bus
+from persistence.bus import Bus
 from persistence.database import Database, add
 from persistence.followers import StreamFollowers, open_followers
 from persistence.roles import Role
@@ -96,6 +97,7 @@ class StudyWorld:
             database=self.database,
             bus=self.bus,
             embedder=self.embedder,
+            query_embedder=self.embedder,
             embedding_model=self.embedder.name,
             grading_team=cast(Any, None),
             study_team=cast(Callable[[PassageSearch], StudyTeam], team),
@@ -201,7 +203,7 @@ async def study_world(database: Database, embedder: MiniLM) -> AsyncIterator[Stu
     instructor, ann, bob = await add_people(database, organization.id, ["instructor", "ann", "bob"])
     course = await add_course(database, organization.id, "NET", instructor, [ann, bob])
     async with (
-        open_postgres_bus(database) as bus,
+        open_bus(database) as bus,
         open_followers(database, bus, poll_seconds=0.2) as followers,
     ):
         yield StudyWorld(

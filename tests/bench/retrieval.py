@@ -17,7 +17,7 @@ from uuid import UUID
 from agents.models.embedding import MiniLM
 from ops.embedded_postgres import embedded_postgres
 from persistence import retrieval
-from persistence.bus import open_postgres_bus
+from persistence.backends import open_bus
 from persistence.database import Database, add, open_database
 from persistence.documents import add_document
 from persistence.migrations import migrate
@@ -93,7 +93,7 @@ async def run(folders: list[Path]) -> None:
         async with embedded_postgres(Path(directory) / "postgres", durable=False) as server:
             dsn = server.dsn("postgres")
             await migrate(dsn)
-            async with open_database(dsn) as database, open_postgres_bus(database) as bus:
+            async with open_database(dsn) as database, open_bus(database) as bus:
                 no_team = cast(Any, None)
                 model = MiniLM()
                 work = WorkResources(database, bus, model, model.name, no_team, no_team)

@@ -14,7 +14,8 @@ from uuid import UUID
 from sqlalchemy import func, select, text
 
 from ops.embedded_postgres import embedded_postgres
-from persistence.bus import Bus, open_postgres_bus
+from persistence.backends import open_bus
+from persistence.bus import Bus
 from persistence.database import Database, add, open_database
 from persistence.identifiers import uuid7
 from persistence.migrations import migrate
@@ -93,7 +94,7 @@ async def measure(dsn: str, writers: int, seconds: float) -> None:
     """Prints both."""
     async with (
         open_database(dsn, pool_size=writers + 2) as database,
-        open_postgres_bus(database) as bus,
+        open_bus(database) as bus,
     ):
         organization = OrganizationRow(name="Bench", slug="bench")
         async with database.transaction() as connection:

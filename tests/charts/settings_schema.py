@@ -20,21 +20,19 @@ OWN = {
     "ASSAY_SIGNING_KEY_FILE",
     "ASSAY_WORKER_PORT",
 }
-# Offered by the chart before the program has it.
-AHEAD = {"ASSAY_REDIS_URL": "Address of Redis."}
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "enum", "minLength")
 
 
 def known_variables() -> set[str]:
     """Every variable that the chart may set."""
-    return {*variables(), *AHEAD}
+    return set(variables())
 
 
 def settings_and_secrets() -> tuple[dict[str, Any], dict[str, Any]]:
     """The schemas of the values `settings` and `secretKeys`."""
     described = Settings.model_json_schema(mode="serialization")["properties"]
     settings: dict[str, Any] = {}
-    secrets = {name: _key_of(text) for name, text in AHEAD.items()}
+    secrets: dict[str, Any] = {}
     for variable, description in variables().items():
         field = described[variable.removeprefix(PREFIX).lower()]
         found = next((one for one in field.get("anyOf", []) if one["type"] != "null"), field)

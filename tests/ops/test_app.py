@@ -2,9 +2,11 @@ import asyncio
 import json
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 from sqlalchemy import update
 from websockets.asyncio.client import connect
@@ -14,6 +16,10 @@ from ops.auth import AccessTokens, SigningKeys
 from ops.bootstrap import find_user
 from ops.demo import documents as gql
 from ops.demo.client import Client
+from ops.processes import serving
+from ops.settings import load_settings
+from ops.wiring import open_resources
+from persistence.database import Database
 from persistence.migrations import head
 from persistence.tables.identity import users
 from tests.world import ADMIN, INSTRUCTOR, SLUG, STUDENTS, World
@@ -23,7 +29,8 @@ async def test_live_and_ready_and_metrics(world: World) -> None:
     assert (await world.http.get("/live")).status_code == 200
     ready = await world.http.get("/ready")
     assert ready.status_code == 200, ready.text
-    assert set(ready.json()["checks"]) >= {"database", "migrations"}
+    assert ready.json()["status"] == "OK"
+    assert set(ready.json()["checks"]) >= {"database", "migrations", "bus"}
     metrics = await world.http.get("/metrics")
     assert metrics.status_code == 200
     assert "http_request" in metrics.text
@@ -83,6 +90,45 @@ async def test_a_newer_schema_leaves_this_version_in_service(world: World) -> No
         assert "newer" in ready.json()["checks"]["migrations"]["reason"]
     finally:
         await connection.execute(f"UPDATE alembic_version SET version_num = '{head()}'")
+
+
+async def test_ready_says_that_the_bus_is_away_and_stays_ready(
+    database_dsn: str, database: Database, shared_directory: Path
+) -> None:
+    settings = load_settings(
+        database_url=database_dsn,
+        data_dir=shared_directory / "data",
+        port=0,
+        redis_url=f"unix://{shared_directory}/nothing.sock",
+    )
+    async with (
+        open_resources(settings) as resources,
+        serving(resources) as url,
+        httpx.AsyncClient(base_url=url) as http,
+    ):
+        ready = await http.get("/ready")
+        assert (ready.status_code, ready.json()["status"]) == (200, "DEGRADED")
+        assert "Redis is not heard" in ready.json()["checks"]["bus"]["reason"]
+        assert str(shared_directory) not in ready.text
+
+
+async def test_ready_notices_that_listen_was_cut_and_recovers(world: World) -> None:
+    seen = set()
+    connection = await asyncpg.connect(world.resources.database.direct_dsn)
+    try:
+        async with asyncio.timeout(20):
+            while "DEGRADED" not in seen:
+                await connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE application_name = 'assay bus listener'"
+                    " AND datname = current_database()"
+                )
+                ready = await world.http.get("/ready")
+                assert ready.status_code == 200
+                seen.add(ready.json()["status"])
+            while (await world.http.get("/ready")).json()["status"] != "OK":  # noqa: ASYNC110 - another process's doing
+                await asyncio.sleep(0.05)
+    finally:
         await connection.close()
 
 

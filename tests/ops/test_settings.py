@@ -11,6 +11,7 @@ from ops.settings import (
     unknown_variables,
     variables,
 )
+from persistence.redis_connection import redis_client
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 
@@ -91,6 +92,13 @@ def test_the_direct_url_is_the_database_url_unless_given(monkeypatch: pytest.Mon
         ("ASSAY_DATABASE_URL", "postgresql://u:hunter2@h:port/d", "postgresql://"),
         ("ASSAY_STATEMENT_TIMEOUT_MS", "10000", "below ASSAY_OPERATION_SECONDS"),
         ("ASSAY_DATABASE_DIRECT_URL", "postgresql://u:hunter2@h/d", "needs ASSAY_DATABASE_URL"),
+        ("ASSAY_REDIS_URL", "http://u:hunter2@h", "redis://"),
+        ("ASSAY_REDIS_URL", "redis://", "redis://"),
+        ("ASSAY_REDIS_URL", "redis://u:hunter2@h:port", "redis://"),
+        ("ASSAY_REDIS_URL", "redis://u:hunter2@h:70000", "redis://"),
+        ("ASSAY_REDIS_URL", "redis://u:hunter2@h/name", "redis://"),
+        ("ASSAY_REDIS_URL", "unix://", "unix://"),
+        ("ASSAY_REDIS_URL", "rediss://u:hunter2@h?ssl_verify=0", "'ssl_verify' is not an option"),
     ],
 )
 def test_a_bad_value_names_its_variable_and_never_shows_a_secret(
@@ -105,6 +113,24 @@ def test_a_bad_value_names_its_variable_and_never_shows_a_secret(
     assert variable in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "redis://:p%40ss@h:6380/3",
+        "rediss://u:p@h/0?ssl_ca_certs=/etc/ca.pem",
+        "redis://[::1]:6379",
+        "unix:///run/redis.sock",
+        "unix:///run/redis.sock?db=2",
+    ],
+)
+def test_addresses_of_redis_that_can_be_used(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("ASSAY_REDIS_URL", url)
+    read = load_settings().redis_url
+    assert read is not None
+    redis_client(read.get_secret_value(), "test", seconds=1)
 
 
 def test_every_bad_variable_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,8 @@ async def worker(resources: Resources) -> AsyncIterator[asyncio.subprocess.Proce
         "ASSAY_LEASE_SECONDS": "5",
         "ASSAY_WORKER_CONCURRENCY": "4",
     }
+    if (redis_url := resources.settings.redis_url) is not None:
+        environment["ASSAY_REDIS_URL"] = redis_url.get_secret_value()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",

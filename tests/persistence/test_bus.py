@@ -1,7 +1,5 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from uuid import uuid4
 
 import pytest
@@ -14,11 +12,10 @@ from persistence.bus import (
     Payload,
     Subscription,
     answer_topic,
-    open_postgres_bus,
     publish_answer,
     split_text,
 )
-from persistence.database import Database
+from tests.persistence.conftest import Part, Transport
 
 SOON = 5.0
 
@@ -26,27 +23,6 @@ SOON = 5.0
 async def take(subscription: Subscription) -> Payload | None:
     async with asyncio.timeout(SOON):
         return await subscription.get()
-
-
-async def cut(database: Database, name: str) -> int:
-    """Ends the server processes of that name; how many there were."""
-    admin = await database.direct()
-    try:
-        rows = await admin.fetch(
-            "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity"
-            " WHERE application_name = $1 AND datname = current_database()",
-            name,
-        )
-        return len(rows)
-    finally:
-        await admin.close()
-
-
-@pytest.fixture
-async def other(database: Database) -> AsyncIterator[Bus]:
-    """Another process's bus."""
-    async with open_postgres_bus(database, heartbeat_seconds=0.5) as opened:
-        yield opened
 
 
 async def test_a_payload_reaches_the_topic_in_both_processes_once_and_in_order(
@@ -91,18 +67,19 @@ async def test_a_payload_larger_than_a_notification_is_refused(bus: Bus) -> None
         await bus.publish("t", {"text": "é" * 4_000})
 
 
-@pytest.mark.parametrize("name", ["assay bus listener", "assay bus sender"])
+@pytest.mark.parametrize("part", ["listener", "sender"])
 async def test_the_bus_comes_back_after_its_connections_were_cut(
-    database: Database, bus: Bus, other: Bus, name: str
+    transport: Transport, bus: Bus, other: Bus, part: Part
 ) -> None:
     with other.subscribe("t") as far:
         await bus.publish("t", {"n": 1})
         assert await take(far) == {"n": 1}
-        assert await cut(database, name) >= 1
-        if name.endswith("listener"):
+        assert await transport.cut(part) >= 1
+        if part == "listener":
             assert await take(far) is None  # woken, to look for what was missed
         await bus.publish("t", {"n": 2})
         assert await take(far) == {"n": 2}
+    assert other.fault is None
 
 
 async def test_overflow_wakes_the_other_processes(
@@ -115,22 +92,17 @@ async def test_overflow_wakes_the_other_processes(
         assert await take(far) is None
 
 
-async def test_a_foreign_notification_does_not_end_the_listener(
-    database: Database, bus: Bus, other: Bus
+FOREIGN = ["", "{", "[]", "[1,2,3,4]", "7", '["x","t",5]', '["x",["t"],{}]', "[" * 5_000]
+
+
+async def test_a_foreign_message_does_not_end_the_listener(
+    transport: Transport, bus: Bus, other: Bus
 ) -> None:
-    async with database.transaction() as connection:
-        for nonsense in ("", "{", "[]", "[1,2,3,4]", "7", '["x","t",5]'):
-            await connection.exec_driver_sql("SELECT pg_notify('assay_bus', $1)", (nonsense,))
+    for nonsense in [*(f.encode() for f in FOREIGN), b"\xff\xfe"]:
+        await transport.send(nonsense)
     with other.subscribe("t") as far:
         await bus.publish("t", {"n": 1})
         assert await take(far) == {"n": 1}
-
-
-async def test_connecting_to_nowhere_is_told_at_once(database: Database) -> None:
-    nowhere = Database(database.engine, "postgresql:///none?host=/nowhere")
-    async with AsyncExitStack() as stack:
-        with pytest.raises(OSError, match="No such file"):
-            await stack.enter_async_context(open_postgres_bus(nowhere))
 
 
 async def test_a_long_answer_arrives_in_pieces_that_join(bus: Bus, other: Bus) -> None:

@@ -6,11 +6,12 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import event
 
-from persistence.bus import Bus, open_postgres_bus
+from persistence.bus import Bus
 from persistence.database import Database, open_database
 from persistence.followers import Followed, StreamFollowers, Tick, open_followers
 from persistence.streams import Sequencer, append, stream_topic
 from persistence.tables.records import StreamKind
+from tests.persistence.conftest import Transport
 
 SOON = 8.0
 
@@ -20,7 +21,7 @@ class Silent:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self.subscribe = bus.subscribe
+        self.subscribe, self.fault = bus.subscribe, bus.fault
 
     async def publish(self, topic: str, payload: Any) -> None:
         """Lost."""
@@ -102,35 +103,28 @@ async def test_lost_hints_cost_time_only(
             assert await until(events, n) == [n]
 
 
-async def test_a_cut_bus_loses_nothing(database: Database, bus: Bus, organization_id: UUID) -> None:
+async def test_a_cut_bus_loses_nothing(
+    database: Database, transport: Transport, bus: Bus, organization_id: UUID
+) -> None:
     """The hints get lost and no poll comes: being connected again is what wakes the follower."""
     stream = uuid4()
-    admin = await database.direct()
-    try:
-        async with (
-            open_followers(database, bus, poll_seconds=60) as followers,
-            followers.follow(stream, 0) as events,
-        ):
-            await tick(events)
-            for n in range(1, 6):
-                await publish(database, Silent(bus), organization_id, stream, 1)
-                await admin.execute(
-                    "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity"
-                    " WHERE application_name = 'assay bus listener'"
-                    " AND datname = current_database()"
-                )
-                assert await until(events, n) == [n]
-    finally:
-        await admin.close()
+    async with (
+        open_followers(database, bus, poll_seconds=60) as followers,
+        followers.follow(stream, 0) as events,
+    ):
+        await tick(events)
+        for n in range(1, 6):
+            await publish(database, Silent(bus), organization_id, stream, 1)
+            assert await transport.cut("listener") >= 1
+            assert await until(events, n) == [n]
 
 
 async def test_followers_of_two_processes_see_the_same(
-    database: Database, bus: Bus, followers: StreamFollowers, organization_id: UUID
+    database: Database, bus: Bus, other: Bus, followers: StreamFollowers, organization_id: UUID
 ) -> None:
     stream = uuid4()
     async with (
-        open_postgres_bus(database) as far,
-        open_followers(database, far, poll_seconds=60) as others,
+        open_followers(database, other, poll_seconds=60) as others,
         followers.follow(stream, 0) as near_events,
         others.follow(stream, 0) as far_events,
     ):

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select, text
 
-from persistence.bus import Bus, open_postgres_bus
+from persistence.bus import Bus
 from persistence.database import Connection, Database, open_database
 from persistence.streams import (
     Sequencer,
@@ -20,6 +20,7 @@ from persistence.streams import (
     stream_topic,
 )
 from persistence.tables.records import StreamKind, stream_events
+from tests.persistence.conftest import Transport
 
 
 async def write(
@@ -147,7 +148,12 @@ async def test_it_numbers_without_any_hint_and_after_its_connections_were_cut(
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_sixteen_writers_three_sequencers_and_rollbacks(
-    database: Database, database_dsn: str, bus: Bus, organization_id: UUID, seed: int
+    database: Database,
+    database_dsn: str,
+    transport: Transport,
+    bus: Bus,
+    organization_id: UUID,
+    seed: int,
 ) -> None:
     """Each committed event once, without gaps, in each writer's own order."""
     dice = random.Random(seed)
@@ -172,7 +178,7 @@ async def test_sixteen_writers_three_sequencers_and_rollbacks(
 
     async with (
         open_database(database_dsn, pool_size=16) as own,
-        open_postgres_bus(database) as second,
+        transport.open() as second,
         running(
             Sequencer(database, bus, batch=7),
             Sequencer(database, second),
