@@ -120,7 +120,9 @@ class DirectConnection:
         if connection is not None:
             try:
                 await connection.close(timeout=2)
-            except (*_LOST, asyncpg.InterfaceError):
+            except (*_LOST, asyncpg.InterfaceError, asyncpg.InternalClientError):
+                logger.debug("%s: was cut as it closed", self._name)
+            finally:
                 connection.terminate()
 
     async def _attempt(self, use: Callable[[Driver], Awaitable[Result]]) -> Result:

@@ -90,6 +90,7 @@ async def test_a_newer_schema_leaves_this_version_in_service(world: World) -> No
         assert "newer" in ready.json()["checks"]["migrations"]["reason"]
     finally:
         await connection.execute(f"UPDATE alembic_version SET version_num = '{head()}'")
+        await connection.close()
 
 
 async def test_ready_says_that_the_bus_is_away_and_stays_ready(

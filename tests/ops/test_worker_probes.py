@@ -34,7 +34,7 @@ async def test_a_worker_answers_its_probes_until_it_stops(watched: Resources) ->
             assert (await http.get(f"{address}/live")).json() == {"status": "OK"}
             ready = await http.get(f"{address}/ready")
             assert ready.status_code == 200, ready.text
-            assert set(ready.json()["checks"]) == {"database", "migrations", "worker"}
+            assert set(ready.json()["checks"]) == {"bus", "database", "migrations", "worker"}
             metrics = await http.get(f"{address}/metrics")
             assert "assay_jobs" in metrics.text
         assert work.done()
