@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from persistence import users
+from persistence import grants, users
 from persistence.database import Database, add
 from persistence.roles import Role
 from persistence.tables.identity import OrganizationRow, RoleGrantRow, UserRow
@@ -25,7 +25,7 @@ async def create_admin(
             await add(connection, tenant)
         await users.add_users(connection, tenant.id, {email: name})
         (person,) = await users.users_by_email(connection, tenant.id, [email])
-        await users.grant(
+        await grants.grant(
             connection,
             RoleGrantRow(
                 organization_id=tenant.id,

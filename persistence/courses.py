@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from persistence.database import Connection, fetch
+from persistence.database import Connection, change, fetch
 from persistence.identifiers import uuid7
 from persistence.keyset import Page, page, pages_by_parent
+from persistence.lifecycle.courses import ENROLLMENT, EnrollmentEvent, EnrollmentState
 from persistence.roles import Role
 from persistence.tables.courses import CourseRow, EnrollmentRow, courses, enrollments
 from persistence.visibility import Viewer, sees_courses
@@ -76,23 +77,26 @@ async def enrol(
     user_ids: Sequence[UUID],
     role: Role,
 ) -> list[UUID]:
-    """Enrols people who are not; returns the enrolments of all of them, in the order given."""
+    """Enrols people, again if they had left; their enrolments, in the order given."""
+    added = insert(enrollments).values(
+        [
+            {
+                "id": uuid7(),
+                "organization_id": organization_id,
+                "course_id": course_id,
+                "user_id": user_id,
+                "role": role,
+                "state": EnrollmentState.ACTIVE,
+            }
+            for user_id in sorted(user_ids)  # two requests wait for each other in the same order
+        ]
+    )
     await connection.execute(
-        insert(enrollments)
-        .values(
-            [
-                {
-                    "id": uuid7(),
-                    "organization_id": organization_id,
-                    "course_id": course_id,
-                    "user_id": user_id,
-                    "role": role,
-                    "state": "ACTIVE",
-                }
-                for user_id in user_ids
-            ]
+        added.on_conflict_do_update(
+            index_elements=["course_id", "user_id"],
+            set_={"state": EnrollmentState.ACTIVE},
+            where=enrollments.c.state.in_(ENROLLMENT.sources(EnrollmentEvent.REACTIVATE)),
         )
-        .on_conflict_do_nothing(index_elements=["course_id", "user_id"])
     )
     rows = await connection.execute(
         select(enrollments.c.user_id, enrollments.c.id).where(
@@ -101,3 +105,15 @@ async def enrol(
     )
     ids: dict[UUID, UUID] = {row.user_id: row.id for row in rows}
     return [ids[user_id] for user_id in user_ids]
+
+
+async def move_enrollment(
+    connection: Connection, key: UUID, source: EnrollmentState, target: EnrollmentState
+) -> None:
+    """Changes an enrolment's state. Raises `Conflict`."""
+    await change(
+        connection,
+        update(enrollments)
+        .where(enrollments.c.id == key, enrollments.c.state == source)
+        .values(state=target),
+    )

@@ -17,6 +17,9 @@ from persistence.tables.records import StreamEventRow
 
 logger = logging.getLogger(__name__)
 
+RIGHTS_TOPIC = "rights"
+"""Published when a role, an enrolment or a person's access was taken away."""
+
 RECENT_EVENTS = 256
 PAGE_EVENTS = 500
 
@@ -208,22 +211,30 @@ class StreamFollowers:
             await tail.run()
 
     async def poll(self) -> None:
-        """Asks for the last numbers of all followed streams in one read, until cancelled."""
+        """Asks for the last numbers of all followed streams in one read, until cancelled.
+
+        At once when somebody's rights have changed: a tick is what makes a follower look at them.
+        """
         failures = 0
-        while True:
-            await asyncio.sleep(pause_after(failures) if failures else self._poll_seconds)
-            if not self._tails:
-                continue
+        with self._bus.subscribe(RIGHTS_TOPIC) as changes:
+            while True:
+                if failures:
+                    await asyncio.sleep(pause_after(failures))
+                else:
+                    await changes.wake(self._poll_seconds)
+                failures = await self._polled(failures)
+
+    async def _polled(self, failures: int) -> int:
+        if self._tails:
             try:
                 async with self._database.read() as connection:
                     latest = await latest_seqs(connection, list(self._tails))
-                failures = 0
             except DATABASE_ERRORS as error:
-                failures += 1
                 logger.warning("polling the streams failed: %s", type(error).__name__)
-                continue
+                return failures + 1
             for stream_id, (tail, _) in self._tails.items():
                 tail.hints.offer({"seq": latest.get(stream_id, 0)})
+        return 0
 
     async def close(self) -> None:
         """Ends every reader."""

@@ -1,33 +1,25 @@
-"""People, organizations and the roles they hold."""
+"""People and organizations."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from persistence.database import Connection, fetch, fetch_one
+from persistence.database import Connection, change, fetch, fetch_one
+from persistence.grants import grants_of
 from persistence.identifiers import uuid7
-from persistence.lifecycle.courses import GRANT, EnrollmentState, GrantEvent, GrantState
+from persistence.lifecycle.courses import EnrollmentState
 from persistence.roles import Role
 from persistence.tables.courses import enrollments
 from persistence.tables.identity import (
     OrganizationRow,
-    RoleGrantRow,
     UserRow,
     organizations,
-    role_grants,
     users,
 )
-from persistence.visibility import Viewer, sees_grants, sees_users
-
-
-def _in_force() -> ColumnElement[bool]:
-    return and_(
-        role_grants.c.state == GrantState.ACTIVE,
-        or_(role_grants.c.expires_at.is_(None), role_grants.c.expires_at > func.now()),
-    )
+from persistence.visibility import Viewer, sees_users
 
 
 async def find_viewer(
@@ -45,11 +37,7 @@ async def find_viewer(
     )
     if user is None:
         return None
-    grants = await fetch(
-        connection,
-        select(role_grants).where(role_grants.c.user_id == user_id, _in_force()),
-        RoleGrantRow,
-    )
+    grants = await grants_of(connection, user_id)
     enrolled = await connection.scalars(
         select(enrollments.c.course_id).where(
             enrollments.c.user_id == user_id,
@@ -117,17 +105,6 @@ async def organization_by_id(connection: Connection, key: UUID) -> OrganizationR
     )
 
 
-async def grants_by_id(
-    connection: Connection, viewer: Viewer, ids: Sequence[UUID]
-) -> Sequence[RoleGrantRow]:
-    """Those of `ids` the viewer sees."""
-    return await fetch(
-        connection,
-        select(role_grants).where(role_grants.c.id.in_(ids), sees_grants(role_grants, viewer)),
-        RoleGrantRow,
-    )
-
-
 async def add_users(
     connection: Connection, organization_id: UUID, names: Mapping[str, str]
 ) -> None:
@@ -142,25 +119,11 @@ async def add_users(
     )
 
 
-async def grant(connection: Connection, row: RoleGrantRow) -> UUID:
-    """Gives the role, unless the person holds it; the id of the grant in force."""
-    same = and_(
-        role_grants.c.user_id == row.user_id,
-        role_grants.c.role == row.role,
-        role_grants.c.course_id.is_not_distinct_from(row.course_id),
-        role_grants.c.observed_student_id.is_not_distinct_from(row.observed_student_id),
-        role_grants.c.state == GrantState.ACTIVE,
+async def set_suspended(connection: Connection, key: UUID, *, suspended: bool) -> None:
+    """Shuts a person out, or lets them in again. Raises `Conflict` when that was done already."""
+    await change(
+        connection,
+        update(users)
+        .where(users.c.id == key, users.c.suspended.is_not(suspended))
+        .values(suspended=suspended),
     )
-    await connection.execute(
-        update(role_grants)
-        .where(same, role_grants.c.expires_at <= func.now())
-        .values(state=GRANT.advance(GrantState.ACTIVE, GrantEvent.EXPIRE))
-    )
-    values = {
-        c.name: getattr(row, c.name)
-        for c in role_grants.c
-        if c.name not in {"created_at", "updated_at"}
-    }
-    await connection.execute(insert(role_grants).values(values).on_conflict_do_nothing())
-    held = await connection.execute(select(role_grants.c.id).where(same))
-    return UUID(str(held.scalar_one()))

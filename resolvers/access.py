@@ -15,6 +15,7 @@ class Permission(StrEnum):
     VIEWER_READ = "viewer:read"
     COURSE_CREATE = "course:create"
     USER_CREATE = "user:create"
+    USER_SUSPEND = "user:suspend"
     ROLE_GRANT = "role:grant"
     ENROLMENT_WRITE = "enrolment:write"
     DOCUMENT_WRITE = "document:write"
@@ -39,6 +40,7 @@ ROLES: MappingProxyType[Permission, frozenset[Role]] = MappingProxyType(
         Permission.VIEWER_READ: frozenset(Role),
         Permission.COURSE_CREATE: frozenset({Role.ADMIN}),
         Permission.USER_CREATE: frozenset({Role.ADMIN}),
+        Permission.USER_SUSPEND: frozenset({Role.ADMIN}),
         Permission.ROLE_GRANT: frozenset({Role.ADMIN, Role.INSTRUCTOR}),
         Permission.ENROLMENT_WRITE: frozenset({Role.ADMIN, Role.INSTRUCTOR}),
         Permission.DOCUMENT_WRITE: frozenset({Role.INSTRUCTOR, Role.DESIGNER}),

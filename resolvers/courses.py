@@ -5,7 +5,9 @@ from uuid import UUID
 
 from persistence import courses, users
 from persistence.database import Duplicate, add
+from persistence.followers import RIGHTS_TOPIC
 from persistence.keyset import Page
+from persistence.lifecycle.courses import ENROLLMENT, EnrollmentEvent, EnrollmentState
 from persistence.roles import Role
 from persistence.tables.courses import CourseRow, EnrollmentRow
 from resolvers import checks
@@ -110,6 +112,24 @@ async def enrol_users(
         user_ids=[known[e] for e in wanted],
         role=Role.STUDENT,
     )
+
+
+async def remove_enrollment(
+    context: RequestContext, transaction: Transaction, *, enrollment_id: str
+) -> UUID:
+    """Ends somebody's being a student of a course; enrolUsers takes them in again."""
+    path = ("input", "enrollmentId")
+    key = key_of(enrollment_id, "Enrollment", path)
+    connection, viewer = transaction.connection, context.viewer
+    found = await courses.enrollments_by_id(connection, viewer.organization_id, [key])
+    if not found or not (viewer.is_admin or found[0].course_id in viewer.member_of):
+        raise missing("enrolment", path)
+    context.require(Permission.ENROLMENT_WRITE, found[0].course_id)
+    state = EnrollmentState(found[0].state)
+    target = ENROLLMENT.advance(state, EnrollmentEvent.REMOVE)
+    await courses.move_enrollment(connection, key, state, target)
+    transaction.hint(RIGHTS_TOPIC)
+    return key
 
 
 async def get_courses(context: RequestContext, ids: Sequence[UUID]) -> list[CourseRow]:

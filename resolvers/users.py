@@ -1,18 +1,18 @@
-"""People and their roles."""
+"""People."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from persistence import courses, users
-from persistence.roles import Role
-from persistence.tables.identity import OrganizationRow, RoleGrantRow, UserRow
+from persistence import users
+from persistence.followers import RIGHTS_TOPIC
+from persistence.tables.identity import OrganizationRow, UserRow
 from persistence.visibility import Viewer
 from resolvers import checks
-from resolvers.access import COURSE_STAFF, Permission, missing
+from resolvers.access import Permission, missing
 from resolvers.context import RequestContext
 from resolvers.global_ids import key_of
+from resolvers.grants import keep_an_admin
 from resolvers.mutations import Transaction
 from resolvers.ordering import in_order, present
 from resolvers.refusals import Refusal, RefusalCode
@@ -61,12 +61,6 @@ async def get_users(context: RequestContext, ids: Sequence[UUID | None]) -> list
     return [found.get(key) if key is not None else None for key in ids]
 
 
-async def load_grants(context: RequestContext, ids: Sequence[UUID]) -> list[RoleGrantRow | None]:
-    """Grants by id: one's own, those of courses one instructs, an admin all."""
-    async with context.database.read() as connection:
-        return in_order(ids, await users.grants_by_id(connection, context.viewer, ids))
-
-
 async def load_organizations(
     context: RequestContext, ids: Sequence[UUID]
 ) -> list[OrganizationRow | None]:
@@ -98,67 +92,34 @@ async def _upsert(
     return [ids[email] for email in wanted]
 
 
-async def grant_role(
-    context: RequestContext,
-    transaction: Transaction,
-    *,
-    user_id: str,
-    role: Role,
-    course_id: str | None,
-    reason: str,
-    expires_at: datetime | None,
+async def suspend_user(
+    context: RequestContext, transaction: Transaction, *, user_id: str, reason: str
 ) -> UUID:
-    """Gives a role: an admin any, an instructor course staff in their own course."""
-    course = None if course_id is None else key_of(course_id, "Course", ("input", "courseId"))
-    viewer = context.require(Permission.ROLE_GRANT, course)
-    role = Role(role.value)
-    organization_wide = role in {Role.ADMIN, Role.AUDITOR}
-    if organization_wide != (course is None):
-        raise checks.bad(
-            "courseId", "ADMIN and AUDITOR are given without a course, every other role with one."
-        )
-    if not viewer.is_admin and role not in COURSE_STAFF:
-        raise Refusal(
-            RefusalCode.FORBIDDEN,
-            f"An instructor gives {', '.join(sorted(COURSE_STAFF))}; ask an admin for {role}.",
-            ("input", "role"),
-        )
-    if role in {Role.STUDENT, Role.OBSERVER}:
-        raise checks.bad("role", "Students come by enrolUsers; OBSERVER is not offered yet.")
-    return await _grant(
-        context,
-        transaction,
-        (key_of(user_id, "User", ("input", "userId")), role, course),
-        checks.line(reason, "reason", most=500),
-        checks.moment(expires_at, "expiresAt"),
-    )
+    """Shuts a person out: their requests and subscriptions are refused from now on."""
+    checks.line(reason, "reason", most=500)
+    key = await _other_person(context, transaction, user_id)
+    await keep_an_admin(transaction.connection, context.viewer.organization_id, key)
+    await users.set_suspended(transaction.connection, key, suspended=True)
+    transaction.hint(RIGHTS_TOPIC)
+    return key
 
 
-async def _grant(
-    context: RequestContext,
-    transaction: Transaction,
-    what: tuple[UUID, Role, UUID | None],
-    reason: str,
-    expires_at: datetime | None,
+async def reinstate_user(
+    context: RequestContext, transaction: Transaction, *, user_id: str, reason: str
 ) -> UUID:
-    viewer = context.viewer
-    user_id, role, course = what
-    if user_id == viewer.user_id:
-        raise Refusal(RefusalCode.FORBIDDEN, "Nobody grants a role to themselves.")
-    if expires_at is not None and expires_at <= context.now():
-        raise checks.bad("expiresAt", "expiresAt lies in the past.")
-    connection = transaction.connection
-    if not await users.users_of_organization(connection, viewer.organization_id, [user_id]):
-        raise missing("user", ("input", "userId"))
-    if course is not None and not await courses.courses_by_id(connection, viewer, [course]):
-        raise missing("course", ("input", "courseId"))
-    grant = RoleGrantRow(
-        organization_id=viewer.organization_id,
-        user_id=user_id,
-        role=role,
-        course_id=course,
-        granted_by=viewer.user_id,
-        reason=reason,
-        expires_at=expires_at,
-    )
-    return await users.grant(connection, grant)
+    """Lets a suspended person in again, with the roles they hold."""
+    checks.line(reason, "reason", most=500)
+    key = await _other_person(context, transaction, user_id)
+    await users.set_suspended(transaction.connection, key, suspended=False)
+    return key
+
+
+async def _other_person(context: RequestContext, transaction: Transaction, user_id: str) -> UUID:
+    path = ("input", "userId")
+    viewer = context.require(Permission.USER_SUSPEND)
+    key = key_of(user_id, "User", path)
+    if not await users.users_of_organization(transaction.connection, viewer.organization_id, [key]):
+        raise missing("user", path)
+    if key == viewer.user_id:
+        raise Refusal(RefusalCode.FORBIDDEN, "Nobody suspends themselves.", path)
+    return key

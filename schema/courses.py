@@ -108,6 +108,18 @@ class EnrolUsersPayload:
     user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
 
 
+@strawberry.input(description="An enrolment to be ended.")
+class RemoveEnrollmentInput:
+    enrollment_id: strawberry.ID = described("The enrolment.")
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
+
+
+@strawberry.type(description="What removeEnrollment did.")
+class RemoveEnrollmentPayload:
+    enrollment: Enrollment | None = described("The enrolment, now REMOVED; null when refused.")
+    user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
+
+
 @strawberry.type
 class CourseMutations:
     create_course = mutation(
@@ -127,7 +139,16 @@ class CourseMutations:
         noun="enrollments",
         load=courses.load_enrollments,
         many=True,
-        text="Enrols people as students of a course.",
+        text="Enrols people as students of a course, again if they had left.",
+    )
+    remove_enrollment = mutation(
+        courses.remove_enrollment,
+        permission=Permission.ENROLMENT_WRITE,
+        input_type=RemoveEnrollmentInput,
+        payload=RemoveEnrollmentPayload,
+        noun="enrollment",
+        load=courses.load_enrollments,
+        text="Ends somebody's being a student of a course. Their work and grades stay.",
     )
 
 

@@ -9,7 +9,17 @@ from strawberry.schema.config import StrawberryConfig
 from resolvers import users
 from resolvers.context import RequestContext
 from resolvers.global_ids import parse_global_id
-from schema import assignments, courses, documents, grades, grading, rubrics, study, submissions
+from schema import (
+    assignments,
+    courses,
+    documents,
+    grades,
+    grading,
+    grants,
+    rubrics,
+    study,
+    submissions,
+)
 from schema import users as people
 from schema.fields import root_field
 from schema.node import Found, Node
@@ -23,6 +33,7 @@ NOUNS = (
     documents,
     grades,
     grading,
+    grants,
     people,
     rubrics,
     study,
@@ -36,7 +47,7 @@ LOADERS: dict[str, Loader] = {
 
 
 @strawberry.type(description="What can be read.")
-class Query(courses.CourseQueries):
+class Query(courses.CourseQueries, grants.GrantQueries):
     @root_field("Who the access token speaks for.")
     async def viewer(context: RequestContext) -> people.Viewer:
         return await users.get_viewer(context)
@@ -57,6 +68,7 @@ class Mutation(
     documents.DocumentMutations,
     grades.GradeMutations,
     grading.GradingMutations,
+    grants.GrantMutations,
     people.UserMutations,
     rubrics.RubricMutations,
     study.StudyMutations,

@@ -1,7 +1,6 @@
 """People, as the API shows them."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
@@ -44,6 +43,7 @@ class Organization(Node):
 class User(Node):
     name: str = described("The name they go by.")
     email: str = described("Their e-mail address.")
+    suspended: bool = described("Whether they are shut out.")
 
 
 @strawberry.type(description="The person whose token the request carries.")
@@ -69,17 +69,6 @@ class Viewer:
         return [page for _ in parents]
 
 
-@strawberry.type(description="A role somebody holds.")
-class RoleGrant(Node):
-    role: Role = described("The role.")
-    reason: str = described("Why it was given.")
-    expires_at: datetime | None = described("When it ends by itself; null when it does not.")
-
-    @batched("Who holds it.")
-    async def user(parents: Sequence[Any], context: RequestContext) -> Sequence[User]:
-        return await users.get_users(context, [g.user_id for g in parents])
-
-
 @strawberry.input(description="A person to be known to the organization.")
 class NewUserInput:
     email: str = described("Their e-mail address, unique in the organization.")
@@ -98,23 +87,16 @@ class CreateUsersPayload:
     user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
 
 
-@strawberry.input(description="A role to be given.")
-class GrantRoleInput:
-    user_id: strawberry.ID = described("Who gets it.")
-    role: Role = described("The role.")
-    course_id: strawberry.ID | None = strawberry.field(
-        default=None, description="The course; none for ADMIN and AUDITOR."
-    )
-    reason: str = strawberry.field(description="Why, for those who ask later.")
-    expires_at: datetime | None = strawberry.field(
-        default=None, description="When it ends by itself."
-    )
+@strawberry.input(description="A person to be shut out, or let in again.")
+class SuspendUserInput:
+    user_id: strawberry.ID = described("Who.")
+    reason: str = described("Why, for those who ask later.")
     idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 
-@strawberry.type(description="What grantRole did.")
-class GrantRolePayload:
-    role_grant: RoleGrant | None = described("The grant; null when refused.")
+@strawberry.type(description="What suspendUser or reinstateUser did.")
+class SuspendUserPayload:
+    user: User | None = described("The person; null when refused.")
     user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
 
 
@@ -130,19 +112,27 @@ class UserMutations:
         many=True,
         text="Makes people known to the organization.",
     )
-    grant_role = mutation(
-        users.grant_role,
-        permission=Permission.ROLE_GRANT,
-        input_type=GrantRoleInput,
-        payload=GrantRolePayload,
-        noun="role_grant",
-        load=users.load_grants,
-        text="Gives a role. An instructor gives course staff roles in their own course.",
+    suspend_user = mutation(
+        users.suspend_user,
+        permission=Permission.USER_SUSPEND,
+        input_type=SuspendUserInput,
+        payload=SuspendUserPayload,
+        noun="user",
+        load=users.load_users,
+        text="Shuts a person out at once, open subscriptions too. Their work and grades stay.",
+    )
+    reinstate_user = mutation(
+        users.reinstate_user,
+        permission=Permission.USER_SUSPEND,
+        input_type=SuspendUserInput,
+        payload=SuspendUserPayload,
+        noun="user",
+        load=users.load_users,
+        text="Lets a suspended person in again, with the roles they hold.",
     )
 
 
 LOADERS = {
     "Organization": users.load_organizations,
-    "RoleGrant": users.load_grants,
     "User": users.load_users,
 }

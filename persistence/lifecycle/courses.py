@@ -30,6 +30,7 @@ ENROLLMENT = Machine(
         (EnrollmentState.INVITED, EnrollmentEvent.ACCEPT): EnrollmentState.ACTIVE,
         (EnrollmentState.ACTIVE, EnrollmentEvent.DEACTIVATE): EnrollmentState.INACTIVE,
         (EnrollmentState.INACTIVE, EnrollmentEvent.REACTIVATE): EnrollmentState.ACTIVE,
+        (EnrollmentState.REMOVED, EnrollmentEvent.REACTIVATE): EnrollmentState.ACTIVE,
         (EnrollmentState.ACTIVE, EnrollmentEvent.COMPLETE): EnrollmentState.COMPLETED,
         (EnrollmentState.INACTIVE, EnrollmentEvent.COMPLETE): EnrollmentState.COMPLETED,
         (EnrollmentState.INVITED, EnrollmentEvent.REMOVE): EnrollmentState.REMOVED,
