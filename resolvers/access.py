@@ -82,7 +82,11 @@ def refusal(
     """NOT_FOUND for a course the viewer cannot know of, else FORBIDDEN; None where they may."""
     if may(viewer, permission, course_id):
         return None
-    if course_id is not None and course_id not in viewer.member_of and not viewer.is_admin:
+    if (
+        course_id is not None
+        and course_id not in viewer.member_of
+        and not viewer.organization_roles
+    ):
         return missing("course")
     return Refusal(
         RefusalCode.FORBIDDEN,

@@ -1,0 +1,170 @@
+"""Two organizations, two courses, everybody a role can make, and one object of each type."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from ops.bootstrap import create_admin, find_user
+from ops.demo import documents as gql
+from ops.demo.client import Client
+from resolvers.global_ids import global_id
+from tests.study_world import MATERIAL
+from tests.world import ADMIN, INSTRUCTOR, STUDENTS, World
+
+ANN, BOB, _ = STUDENTS
+SETTLED = {"COMPLETE", "ABSTAINED"}
+STAFF = ["auditor", "moderator", "grader", "blind_grader", "designer"]
+FOREIGN_ADMIN = "admin@elsewhere.org"
+CALLERS = [
+    "admin", "auditor", "instructor", "moderator", "grader", "blind_grader", "designer",
+    "owner", "classmate", "other_instructor", "other_student", "nobody", "foreign_admin",
+    "anonymous",
+]  # fmt: skip
+IDS = """query($a: ID!, $r: ID!, $s: ID!, $d: ID!, $b: ID!, $n: ID!) {
+  a: node(id: $a) { ... on Assignment { questions { id anchorPapers { id } } } }
+  r: node(id: $r) { ... on GradingRun { tasks(first: 1) { nodes { id } } } }
+  s: node(id: $s) { ... on Submission { attempts { id } grade { ... on Grade { id } } } }
+  b: node(id: $b) { ... on Submission { grade { ... on Grade { id } } } }
+  n: node(id: $n) { ... on Submission { attempts { id } } }
+  d: node(id: $d) { ... on Document { chunks(first: 1) { nodes { id } } } } }"""
+
+
+@dataclass
+class People:
+    """The callers by name, and the ids of the objects by the name of a row of the matrix."""
+
+    world: World
+    clients: dict[str, Client]
+    objects: dict[str, str]
+
+
+async def make_people(world: World) -> People:
+    """Everything, made over the API."""
+    admin, instructor = await world.client(ADMIN), await world.client(INSTRUCTOR)
+    clients = {"admin": admin, "instructor": instructor, "anonymous": Client(world.http, None)}
+    clients |= {"owner": await world.client(ANN), "classmate": await world.client(BOB)}
+    names = [*STAFF, "other_instructor", "other_student", "nobody"]
+    people = [{"email": f"{name}@example.edu", "name": name} for name in names]
+    users = dict(zip(names, await admin.change(gql.CREATE_USERS, users=people), strict=True))
+    other = await admin.change(gql.CREATE_COURSE, code="OTHER", title="Other")
+    for name in STAFF:
+        course = None if name == "auditor" else world.course_id
+        await _grant(admin, users[name]["id"], name.upper(), course)
+    await _grant(admin, users["other_instructor"]["id"], "INSTRUCTOR", other["id"])
+    await admin.change(gql.ENROL, courseId=other["id"], emails=["other_student@example.edu"])
+    for name in names:
+        clients[name] = await world.client(f"{name}@example.edu")
+    clients["foreign_admin"] = await _foreign_admin(world)
+    return People(world, clients, await _objects(world, clients, users))
+
+
+async def _grant(admin: Client, user_id: str, role: str, course: str | None) -> None:
+    await admin.change(
+        gql.GRANT_ROLE, userId=user_id, role=role, courseId=course, reason="For the matrix"
+    )
+
+
+async def _foreign_admin(world: World) -> Client:
+    await create_admin(
+        world.resources.database,
+        organization="Elsewhere",
+        slug="elsewhere",
+        email=FOREIGN_ADMIN,
+        name="Foreign",
+    )
+    found = await find_user(world.resources.database, slug="elsewhere", email=FOREIGN_ADMIN)
+    assert found is not None
+    return Client(world.http, world.resources.issue_token(*found, 900))
+
+
+async def _objects(
+    world: World, clients: dict[str, Client], users: dict[str, Any]
+) -> dict[str, str]:
+    instructor, owner = clients["instructor"], clients["owner"]
+    assignment, question, criteria = await world.assignment()
+    draft = await instructor.change(
+        gql.CREATE_ASSIGNMENT,
+        courseId=world.course_id,
+        title="Draft",
+        kind="ESSAY",
+        questions=[{"prompt": "p", "points": "1"}],
+    )
+    blind, blind_question, _ = await world.assignment(anonymous=True)
+    marks = [{"criterionId": c, "points": "1"} for c in criteria]
+    await instructor.change(gql.CREATE_ANCHOR_PAPER, questionId=question, text="t", marks=marks)
+    text = "It looks up the destination address and forwards the packet to the next hop."
+    submission = await world.submit(ANN, assignment, question, text)
+    unreleased = await world.submit(BOB, assignment, question, text)
+    anonymous = await world.submit(ANN, blind, blind_question, text)
+    document = await _document(world, instructor)
+    run = await _graded(instructor, assignment)
+    ids = {"a": assignment, "r": run, "s": submission, "d": document, "b": unreleased}
+    found = await instructor.ask(IDS, ids | {"n": anonymous})
+    grade = found["s"]["grade"]["id"]
+    await instructor.change(gql.ADJUST, gradeId=grade, scores=[], reason="Seen")
+    await instructor.change(gql.FINALISE, gradeIds=[grade])
+    await instructor.change(gql.RELEASE, gradeIds=[grade])
+    session, message = await _studied(owner, world)
+    own = await owner.ask("{ viewer { user { id } organization { id } } }")
+    (enrollment,) = await instructor.change(gql.ENROL, courseId=world.course_id, emails=[ANN])
+    rubric = await instructor.ask(
+        "query($id: ID!) { node(id: $id) { ... on Course { rubrics { nodes { id } } } } }",
+        {"id": world.course_id},
+    )
+    grants = "query($c: ID!) { roleGrants(courseId: $c, first: 50) { nodes { id role } } }"
+    held = (await instructor.ask(grants, {"c": world.course_id}))["roleGrants"]["nodes"]
+    return {
+        "AnchorPaper": found["a"]["questions"][0]["anchorPapers"][0]["id"],
+        "Assignment": assignment,
+        "Assignment (draft)": draft["id"],
+        "Attempt": found["s"]["attempts"][0]["id"],
+        "Attempt (anonymous marking)": found["n"]["attempts"][0]["id"],
+        "Chunk": found["d"]["chunks"]["nodes"][0]["id"],
+        "Course": world.course_id,
+        "Document": document,
+        "Enrollment": enrollment["id"],
+        "Grade (released)": grade,
+        "Grade (a classmate's, marked)": found["b"]["grade"]["id"],
+        "GradingRun": run,
+        "GradingTask": found["r"]["tasks"]["nodes"][0]["id"],
+        "Message": message,
+        "Organization": own["viewer"]["organization"]["id"],
+        "Question": question,
+        "RoleGrant": next(g["id"] for g in held if g["role"] == "GRADER"),
+        "Rubric": rubric["node"]["rubrics"]["nodes"][0]["id"],
+        "StudySession": session,
+        "Submission": submission,
+        "Submission (anonymous marking)": anonymous,
+        "User": global_id("User", await world.user_id(ANN)),
+    }
+
+
+async def _document(world: World, instructor: Client) -> str:
+    (name, text), *_ = MATERIAL.items()
+    file = (name, text.encode() if isinstance(text, str) else text, "text/markdown")
+    made = await instructor.upload(gql.UPLOAD, file, courseId=world.course_id)
+    state = "query($id: ID!) { node(id: $id) { ... on Document { state } } }"
+    async with asyncio.timeout(30):
+        while (await instructor.ask(state, made))["node"]["state"] != "READY":  # noqa: ASYNC110 - another process's doing
+            await asyncio.sleep(0.1)
+    return str(made["id"])
+
+
+async def _graded(instructor: Client, assignment: str) -> str:
+    run = await instructor.change(gql.START_RUN, assignmentId=assignment)
+    follow = "subscription($id: ID!) { gradingRun(runId: $id, afterSeq: 0) { seq } }"
+    async with instructor.follow(follow, {"id": run["id"]}) as events, asyncio.timeout(60):
+        async for _ in events:
+            pass
+    return str(run["id"])
+
+
+async def _studied(owner: Client, world: World) -> tuple[str, str]:
+    session = await owner.change(gql.CREATE_SESSION, courseId=world.course_id)
+    question = "What happens when the time to live of a packet reaches zero?"
+    message = await owner.change(gql.ASK, sessionId=session["id"], text=question)
+    state = "query($id: ID!) { node(id: $id) { ... on Message { state } } }"
+    async with asyncio.timeout(30):
+        while (await owner.ask(state, message))["node"]["state"] not in SETTLED:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.1)
+    return str(session["id"]), str(message["id"])

@@ -1,0 +1,196 @@
+"""Who meets which field with what: the committed matrix is the decision, this compares.
+
+A field that is not in the matrix fails, so adding one means deciding. After a decision:
+`WRITE_ACCESS_MATRIX=1 .venv/bin/pytest tests/access`, then read the diff.
+"""
+
+import csv
+import json
+import logging
+import os
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resolvers.access import ROLES, Permission
+from schema.fields import PERMISSIONS
+from schema.root import build_schema
+from tests.access.people import CALLERS, People, make_people
+from tests.access.walk import ABSENT, Walk, outcomes
+from tests.world import World
+
+MATRIX = Path(__file__).with_name("access_matrix.csv")
+SCHEMA = build_schema()._schema  # noqa: SLF001 - strawberry shows it under no other name
+STRANGERS = ("other_instructor", "other_student", "nobody", "foreign_admin", "anonymous")
+logger = logging.getLogger(__name__)
+ROOTS = {
+    "Query.viewer": "{ viewer { name } }",
+    "Query.courses": "{ courses { nodes { id } } }",
+    "Query.roleGrants": "{ roleGrants { nodes { id } } }",
+    "Query.viewerCan": "query($c: ID!) { viewerCan(permission: VIEWER_READ, courseId: $c) }",
+    "Query.explainAccess": "query($c: ID!, $u: ID!) { "
+    "explainAccess(userId: $u, permission: STUDY_ASK, courseId: $c) { allowed } }",
+    "Query.node": "query($c: ID!) { node(id: $c) { id } }",
+}
+FOLLOWED = {
+    "Subscription.gradingRun": (
+        "GradingRun",
+        "subscription($id: ID!) { gradingRun(runId: $id, afterSeq: 0) { seq } }",
+    ),
+    "Subscription.studyMessage": (
+        "StudySession",
+        "subscription($id: ID!) { studyMessage(sessionId: $id) { seq } }",
+    ),
+}
+
+Matrix = dict[str, dict[str, str]]
+
+
+async def test_the_matrix_is_as_it_was_decided(world: World) -> None:
+    people = await make_people(world)
+    walk = Walk(SCHEMA)
+    matrix: Matrix = {}
+    for caller in CALLERS:
+        async for row, cell in cells(people, walk, caller):
+            matrix.setdefault(row, {})[caller] = cell
+    assert walk.undecided() <= reached_otherwise()
+    shown = written(matrix)
+    if os.environ.get("WRITE_ACCESS_MATRIX"):
+        MATRIX.write_text(shown)
+    logger.info(
+        "%d rows x %d callers = %d cells", len(matrix), len(CALLERS), len(matrix) * len(CALLERS)
+    )
+    assert shown.splitlines() == MATRIX.read_text().splitlines()
+
+
+async def cells(people: People, walk: Walk, caller: str) -> Any:
+    client, objects = people.clients[caller], people.objects
+    for name, key in objects.items():
+        type_name = name.partition(" ")[0]
+        for field, asked in walk.fields(type_name):
+            document = f"query($id: ID!) {{ node(id: $id) {{ ... on {type_name} {{ {asked} }} }} }}"
+            answer = await client.raw(document, {"id": key})
+            found = (answer.get("data") or {}).get("node")
+            below = outcomes(found, answer.get("errors", []), ("node",))
+            yield f"{name}.{field}", _cell(below, ("node", field))
+            for path, outcome in below.items():
+                if len(path) > 2 and path[1] == field:
+                    yield f"{name}." + ".".join(path[1:]), outcome
+    ids = {"c": objects["Course"], "u": objects["User"]}
+    for row, document in ROOTS.items():
+        used = {k: v for k, v in ids.items() if f"${k}:" in document}
+        answer = await client.raw(document, used)
+        field = row.partition(".")[2]
+        below = outcomes(answer.get("data"), answer.get("errors", []), ())
+        yield row, _cell(below, (field,))
+    for row, (name, document) in FOLLOWED.items():
+        yield row, await _followed(client, document, objects[name])
+
+
+def _cell(found: dict[tuple[str, ...], str], path: tuple[str, ...]) -> str:
+    for end in range(len(path), -1, -1):
+        if path[:end] in found:
+            return found[path[:end]] if end == len(path) or found[path[:end]] != "empty" else ABSENT
+    return ABSENT
+
+
+async def _followed(client: Any, document: str, key: str) -> str:
+    """Over server-sent events, which also take a caller without a token."""
+    headers = client._headers() | {"Accept": "text/event-stream"}  # noqa: SLF001 - as the client sends
+    body = {"query": document, "variables": {"id": key}}
+    async with client._http.stream("POST", "/graphql", json=body, headers=headers) as response:  # noqa: SLF001 - as above
+        async for line in response.aiter_lines():
+            if line.startswith(("data: {", "{")):
+                answer = json.loads(line.removeprefix("data: "))
+                errors = answer.get("errors")
+                return str(errors[0]["extensions"]["code"]) if errors else "value"
+    raise AssertionError("the stream ended without an event")
+
+
+def reached_otherwise() -> set[str]:
+    """Fields that only an event or a root field shows."""
+    types = {"Viewer", "Access", "GradingRunEvent", "StudyEvent", "AnswerChunk"}
+    return {f"{t}.{f}" for t in types for f in getattr(SCHEMA.type_map.get(t), "fields", {})}
+
+
+def written(matrix: Matrix) -> str:
+    out = StringIO()
+    sheet = csv.writer(out, lineterminator="\n")
+    sheet.writerow(["field", *CALLERS])
+    for row in sorted(matrix):
+        sheet.writerow([row, *(matrix[row].get(caller, ABSENT) for caller in CALLERS)])
+    for (kind, name), permission in sorted(PERMISSIONS.items()):
+        if kind == "mutation":
+            roles = " ".join(sorted(ROLES[permission]))
+            sheet.writerow([f"Mutation.{name}", f"{permission.value}: {roles}"])
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def decided() -> list[dict[str, str]]:
+    with MATRIX.open() as file:
+        return list(csv.DictReader(file))
+
+
+def rows(decided: list[dict[str, str]], *prefixes: str) -> Iterator[dict[str, str]]:
+    """The rows of these objects."""
+    found = [row for row in decided if row["field"].startswith(prefixes)]
+    assert found
+    return iter(found)
+
+
+NODES = tuple(f"{name}" for name in Walk(SCHEMA).nodes)
+
+
+def test_strangers_meet_nothing(decided: list[dict[str, str]]) -> None:
+    for row in rows(decided, *NODES):
+        for caller in STRANGERS:
+            if row["field"].startswith("Organization") and caller != "foreign_admin":
+                continue
+            assert row[caller] in {"absent", "UNAUTHENTICATED"}, row
+
+
+def test_a_classmate_meets_nothing_of_another_student(decided: list[dict[str, str]]) -> None:
+    names = ("Submission", "Attempt", "Grade (released)", "StudySession", "Message", "Enrollment")
+    for row in rows(decided, *names):
+        assert row["classmate"] == "absent", row
+
+
+def test_only_its_owner_meets_a_study_session(decided: list[dict[str, str]]) -> None:
+    for row in rows(decided, "StudySession", "Message"):
+        for caller in CALLERS:
+            if caller != "owner":
+                assert row[caller] in {"absent", "UNAUTHENTICATED"}, row
+
+
+def test_a_grade_before_its_release_is_the_instructors(decided: list[dict[str, str]]) -> None:
+    for row in rows(decided, "Grade (a classmate's, marked)", "GradingTask", "GradingRun"):
+        for caller in CALLERS:
+            if caller != "instructor":
+                assert row[caller] in {"absent", "UNAUTHENTICATED"}, row
+
+
+def test_anonymous_marking_names_nobody(decided: list[dict[str, str]]) -> None:
+    for field in (
+        "Submission (anonymous marking).student",
+        "Attempt (anonymous marking).submitted",
+    ):
+        (row,) = rows(decided, field)
+        assert row["instructor"] == "empty", row
+        assert row["owner"] == "value", row
+
+
+def test_every_permission_of_the_design_has_its_roles() -> None:
+    """DESIGN's table, for what is built."""
+    of = {p: {str(r) for r in ROLES[p]} for p in Permission}
+    assert of[Permission.ROLE_GRANT] == {"ADMIN", "INSTRUCTOR"}
+    assert of[Permission.ENROLMENT_WRITE] == {"ADMIN", "INSTRUCTOR"}
+    assert of[Permission.ASSIGNMENT_WRITE] == {"INSTRUCTOR", "DESIGNER"}
+    assert of[Permission.RUBRIC_WRITE] == {"INSTRUCTOR", "DESIGNER"}
+    assert of[Permission.RUN_CONTROL] == {"INSTRUCTOR"}
+    assert of[Permission.GRADE_DECIDE] == of[Permission.GRADE_RELEASE] == {"INSTRUCTOR"}
+    assert of[Permission.SUBMISSION_WRITE] == {"STUDENT", "INSTRUCTOR"}
+    assert of[Permission.SUBMISSION_PROXY] == {"INSTRUCTOR"}
