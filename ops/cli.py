@@ -132,7 +132,7 @@ def demo(
     async def main() -> None:
         settings = _settings(data_dir, port, os.environ.get("ASSAY_LOG_LEVEL", "WARNING"))
         if settings.database_url is not None:
-            _stop("The demo has a database of its own: unset ASSAY_DATABASE_URL.")
+            _stop("The demo has a database of its own: unset ASSAY_DATABASE_URL, in .env too.")
         console.print(f"Starting the embedded PostgreSQL in {settings.data_dir} …")
         async with (
             open_resources(settings) as resources,
