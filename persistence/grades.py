@@ -7,12 +7,12 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, func, or_, select, update
+from sqlalchemy import Select, and_, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from persistence.database import Connection, add, change, fetch, fetch_one
 from persistence.identifiers import random_id
-from persistence.keyset import Page, pages_by_parent
+from persistence.keyset import Page, page, pages_by_parent
 from persistence.lifecycle.grades import GradeState
 from persistence.tables.assignments import AssignmentRow, assignments, criteria, questions
 from persistence.tables.grades import (
@@ -152,8 +152,28 @@ async def pages_of_grades(
         shape=DecidedGrade,
         parent=grades.c.assignment_id,
         parents=assignment_ids,
-        # the column's own type does not tell a cursor that it holds str
         key=[submissions.c.alias, grades.c.id],
+        first=first,
+        after=after,
+    )
+
+
+async def page_of_released(
+    connection: Connection, viewer: Viewer, first: int, after: str | None
+) -> Page[DecidedGrade]:
+    """Released grades of the viewer and of whom they observe; their order tells nothing."""
+    return await page(
+        connection,
+        _decided().where(
+            sees_grades(grades, viewer),
+            grades.c.state == GradeState.RELEASED,
+            or_(
+                grades.c.student_id == viewer.user_id,
+                tuple_(grades.c.course_id, grades.c.student_id).in_(viewer.observes),
+            ),
+        ),
+        shape=DecidedGrade,
+        key=[grades.c.id],
         first=first,
         after=after,
     )

@@ -57,6 +57,11 @@ async def find_viewer(
         expires_at=expires_at,
         organization_roles=frozenset(Role(g.role) for g in grants if g.course_id is None),
         courses={role: frozenset(ids) for role, ids in courses.items()},
+        observes=frozenset(
+            (g.course_id, g.observed_student_id)
+            for g in grants
+            if g.course_id is not None and g.observed_student_id is not None
+        ),
     )
 
 

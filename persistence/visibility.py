@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, and_, or_
+from sqlalchemy import ColumnElement, Table, and_, or_, tuple_
 
 from persistence.lifecycle.assignments import AssignmentState
 from persistence.lifecycle.documents import SEARCHABLE
@@ -28,6 +28,8 @@ class Viewer:
     expires_at: datetime
     organization_roles: frozenset[Role]
     courses: Mapping[Role, frozenset[UUID]]
+    observes: frozenset[tuple[UUID, UUID]] = frozenset()
+    """(course, student) pairs that OBSERVER grants name."""
 
     def courses_as(self, *roles: Role) -> frozenset[UUID]:
         """The courses in which the viewer holds any of `roles`."""
@@ -144,7 +146,7 @@ def sees_grants(role_grants: Table, viewer: Viewer) -> ColumnElement[bool]:
 
 
 def sees_grades(grades: Table, viewer: Viewer) -> ColumnElement[bool]:
-    """Those of the courses one instructs, and one's own once they are released."""
+    """Those of the courses one instructs; released, one's own and those of whom one observes."""
     return and_(
         _within(grades, viewer),
         or_(
@@ -152,6 +154,10 @@ def sees_grades(grades: Table, viewer: Viewer) -> ColumnElement[bool]:
             and_(
                 grades.c.student_id == viewer.user_id,
                 grades.c.course_id.in_(viewer.member_of),
+                grades.c.state == GradeState.RELEASED,
+            ),
+            and_(
+                tuple_(grades.c.course_id, grades.c.student_id).in_(viewer.observes),
                 grades.c.state == GradeState.RELEASED,
             ),
         ),

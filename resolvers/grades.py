@@ -68,6 +68,16 @@ async def list_grades(
     return unless_refused(refusals, pages)
 
 
+async def list_released(
+    context: RequestContext, first: int, after: str | None
+) -> Page[DecidedGrade]:
+    """The released grades of the viewer and of the students they observe."""
+    async with context.database.read() as connection:
+        return await grades.page_of_released(
+            connection, context.viewer, checks.page_size(first), after
+        )
+
+
 async def get_grade_results(
     parents: Sequence[SubmissionRow], context: RequestContext
 ) -> list[DecidedGrade | NotReleased]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from persistence import courses, grants, users
+from persistence import courses, grants, submissions, users
 from persistence.database import Connection
 from persistence.followers import RIGHTS_TOPIC
 from persistence.keyset import Page
@@ -70,6 +70,7 @@ async def grant_role(
     course_id: str | None,
     reason: str,
     expires_at: datetime | None,
+    observed_student_id: str | None = None,
 ) -> UUID:
     """Gives a role: an admin any, an instructor course staff in their own course."""
     course = None if course_id is None else key_of(course_id, "Course", ("input", "courseId"))
@@ -79,8 +80,8 @@ async def grant_role(
         raise checks.bad(
             "courseId", "ADMIN and AUDITOR are given without a course, every other role with one."
         )
-    if role in {Role.STUDENT, Role.OBSERVER}:
-        raise checks.bad("role", "Students come by enrolUsers; OBSERVER is not offered yet.")
+    if role == Role.STUDENT:
+        raise checks.bad("role", "Students come by enrolUsers.")
     person = key_of(user_id, "User", ("input", "userId"))
     if person == viewer.user_id:
         raise Refusal(RefusalCode.FORBIDDEN, "Nobody grants a role to themselves.")
@@ -94,6 +95,7 @@ async def grant_role(
         user_id=person,
         role=role,
         course_id=course,
+        observed_student_id=await _observed(connection, role, course, observed_student_id),
         granted_by=viewer.user_id,
         reason=checks.line(reason, "reason", most=500),
         expires_at=_end(context, expires_at),
@@ -227,6 +229,20 @@ def _manager_of(context: RequestContext, role: Role, course: UUID | None) -> Vie
             ("input",),
         )
     return viewer
+
+
+async def _observed(
+    connection: Connection, role: Role, course: UUID | None, student_id: str | None
+) -> UUID | None:
+    field = "observedStudentId"
+    if (role == Role.OBSERVER) != (student_id is not None):
+        raise checks.bad(field, "OBSERVER names the student who is observed, no other role does.")
+    if student_id is None or course is None:
+        return None
+    student = key_of(student_id, "User", ("input", field))
+    if not await submissions.is_enrolled(connection, course, student):
+        raise missing("student in this course", ("input", field))
+    return student
 
 
 def _end(context: RequestContext, expires_at: datetime | None) -> datetime | None:

@@ -80,16 +80,28 @@ async def get_own_submissions(
     return [found.get(key) for key in keys]
 
 
+class StudentsWork(Protocol):
+    """A submission, or its grade."""
+
+    assignment_id: UUID
+    course_id: UUID
+    student_id: UUID
+
+
 async def get_students(
-    parents: Sequence[SubmissionRow], context: RequestContext
+    parents: Sequence[StudentsWork], context: RequestContext
 ) -> list[UserRow | None]:
-    """Whose each submission is; None where marking is anonymous and it is not one's own."""
+    """Whose each is; None where marking is anonymous and it is neither one's own nor observed."""
     rows = await get_assignments(context, [s.assignment_id for s in parents])
     own = context.viewer.user_id
     return await users.get_users(
         context,
         [
-            s.student_id if s.student_id == own or (a and not a.anonymous) else None
+            s.student_id
+            if s.student_id == own
+            or (s.course_id, s.student_id) in context.viewer.observes
+            or (a and not a.anonymous)
+            else None
             for s, a in zip(parents, rows, strict=True)
         ],
     )

@@ -134,10 +134,14 @@ class Grade(Node):
     ) -> Sequence[Connection[GradeVersion]]:
         return connections(await grades.list_versions(parents, context, first, after))
 
-    @batched("The submission.")
+    @batched("Whose it is; null under anonymous marking, unless one's own or observed.")
+    async def student(parents: Sequence[Any], context: RequestContext) -> Sequence[User | None]:
+        return await submissions.get_students(parents, context)
+
+    @batched("The submission; null for an observer.")
     async def submission(
         parents: Sequence[Any], context: RequestContext
-    ) -> Sequence[SubmissionRef]:
+    ) -> Sequence[SubmissionRef | None]:
         return await submissions.get_submissions(context, [g.submission_id for g in parents])
 
     @classmethod

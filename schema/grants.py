@@ -67,6 +67,12 @@ class RoleGrant(Node):
         known = {course.id: course for course in found if course is not None}
         return [known.get(g.course_id) for g in parents]
 
+    @batched("Whose released grades an OBSERVER reads; null for other roles.")
+    async def observed_student(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[User | None]:
+        return await users.get_users(context, [g.observed_student_id for g in parents])
+
     @batched("Who gave it; null when it was given on the server's command line.")
     async def granted_by(parents: Sequence[Any], context: RequestContext) -> Sequence[User | None]:
         return await users.get_users(context, [g.granted_by for g in parents])
@@ -87,6 +93,9 @@ class GrantRoleInput:
     role: Role = described("The role.")
     course_id: strawberry.ID | None = strawberry.field(
         default=None, description="The course; none for ADMIN and AUDITOR."
+    )
+    observed_student_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Whose released grades an OBSERVER reads; for OBSERVER alone."
     )
     reason: str = strawberry.field(description="Why, for those who ask later.")
     expires_at: datetime | None = strawberry.field(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from persistence.roles import Role
-from resolvers import study, users
+from resolvers import grades, study, users
 from resolvers.access import Permission
 from resolvers.context import RequestContext
 from schema.enums import described_enum
@@ -14,8 +14,10 @@ from schema.fields import UserError, batched, described, mutation
 from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connection
 
 if TYPE_CHECKING:
+    from schema.grades import Grade
     from schema.study import StudySession
 
+GradeRef = Annotated["Grade", strawberry.lazy("schema.grades")]
 StudySessionRef = Annotated["StudySession", strawberry.lazy("schema.study")]
 
 described_enum(
@@ -60,6 +62,17 @@ class Viewer:
         parents: Sequence[Any], context: RequestContext
     ) -> Sequence[Organization]:
         return await users.get_organization_of_viewer(parents, context)
+
+    @batched(
+        "The released grades of the viewer and of the students they observe.",
+        first=FIRST,
+        after=AFTER,
+    )
+    async def grades(
+        parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
+    ) -> Sequence[Connection[GradeRef]]:
+        page = connection(await grades.list_released(context, first, after))
+        return [page for _ in parents]
 
     @batched("The viewer's study sessions, newest first.", first=FIRST, after=AFTER)
     async def study_sessions(

@@ -17,8 +17,8 @@ STAFF = ["auditor", "moderator", "grader", "blind_grader", "designer"]
 FOREIGN_ADMIN = "admin@elsewhere.org"
 CALLERS = [
     "admin", "auditor", "instructor", "moderator", "grader", "blind_grader", "designer",
-    "owner", "classmate", "other_instructor", "other_student", "nobody", "foreign_admin",
-    "anonymous",
+    "owner", "observer", "classmate", "other_instructor", "other_student", "nobody",
+    "foreign_admin", "anonymous",
 ]  # fmt: skip
 IDS = """query($a: ID!, $r: ID!, $s: ID!, $d: ID!, $b: ID!, $n: ID!) {
   a: node(id: $a) { ... on Assignment { questions { id anchorPapers { id } } } }
@@ -43,7 +43,7 @@ async def make_people(world: World) -> People:
     admin, instructor = await world.client(ADMIN), await world.client(INSTRUCTOR)
     clients = {"admin": admin, "instructor": instructor, "anonymous": Client(world.http, None)}
     clients |= {"owner": await world.client(ANN), "classmate": await world.client(BOB)}
-    names = [*STAFF, "other_instructor", "other_student", "nobody"]
+    names = [*STAFF, "observer", "other_instructor", "other_student", "nobody"]
     people = [{"email": f"{name}@example.edu", "name": name} for name in names]
     users = dict(zip(names, await admin.change(gql.CREATE_USERS, users=people), strict=True))
     other = await admin.change(gql.CREATE_COURSE, code="OTHER", title="Other")
@@ -52,6 +52,14 @@ async def make_people(world: World) -> People:
         await _grant(admin, users[name]["id"], name.upper(), course)
     await _grant(admin, users["other_instructor"]["id"], "INSTRUCTOR", other["id"])
     await admin.change(gql.ENROL, courseId=other["id"], emails=["other_student@example.edu"])
+    await admin.change(
+        gql.GRANT_ROLE,
+        userId=users["observer"]["id"],
+        role="OBSERVER",
+        courseId=world.course_id,
+        observedStudentId=global_id("User", await world.user_id(ANN)),
+        reason="A parent",
+    )
     for name in names:
         clients[name] = await world.client(f"{name}@example.edu")
     clients["foreign_admin"] = await _foreign_admin(world)

@@ -194,3 +194,13 @@ def test_every_permission_of_the_design_has_its_roles() -> None:
     assert of[Permission.GRADE_DECIDE] == of[Permission.GRADE_RELEASE] == {"INSTRUCTOR"}
     assert of[Permission.SUBMISSION_WRITE] == {"STUDENT", "INSTRUCTOR"}
     assert of[Permission.SUBMISSION_PROXY] == {"INSTRUCTOR"}
+
+
+def test_an_observer_meets_the_released_grade_and_not_the_work(
+    decided: list[dict[str, str]],
+) -> None:
+    for row in rows(decided, "Submission", "Attempt", "Grade (a classmate's, marked)"):
+        assert row["observer"] == "absent", row
+    cells = {row["field"]: row["observer"] for row in rows(decided, "Grade (released)")}
+    assert cells["Grade (released).total"] == cells["Grade (released).student"] == "value"
+    assert cells["Grade (released).submission"] == "empty"

@@ -205,3 +205,24 @@ async def test_an_open_subscription_on_another_replica_ends_with_the_right(
             with pytest.raises(ApiError, match=r"NOT_FOUND|UNAUTHENTICATED"):
                 await told(events)
         logger.info("%s to the end on another replica: %.2f s", how, time.monotonic() - began)
+
+
+async def test_an_observer_names_a_student_of_the_course(world: World) -> None:
+    admin = await world.client(ADMIN)
+    ann, bob = await id_of(world, ANN), await id_of(world, BOB)
+    observer = {"userId": ann, "role": "OBSERVER", "courseId": world.course_id, "reason": "Parent"}
+    assert await refused(admin, gql.GRANT_ROLE, **observer) == "BAD_INPUT"
+    instructor = await id_of(world, INSTRUCTOR)
+    nobody = observer | {"observedStudentId": instructor}
+    assert await refused(admin, gql.GRANT_ROLE, **nobody) == "NOT_FOUND"
+    other = observer | {"role": "GRADER", "observedStudentId": bob}
+    assert await refused(admin, gql.GRANT_ROLE, **other) == "BAD_INPUT"
+    await admin.change(gql.GRANT_ROLE, **observer, observedStudentId=bob)
+    await admin.change(
+        gql.GRANT_ROLE,
+        **observer,
+        observedStudentId=global_id("User", await world.user_id(STUDENTS[2])),
+    )
+    shown = "query($u: ID) { roleGrants(userId: $u) { nodes { observedStudent { id } } } }"
+    nodes = (await admin.ask(shown, {"u": ann}))["roleGrants"]["nodes"]
+    assert len({node["observedStudent"]["id"] for node in nodes}) == 2
