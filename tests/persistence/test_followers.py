@@ -103,6 +103,13 @@ async def test_lost_hints_cost_time_only(
             assert await until(events, n) == [n]
 
 
+async def cut_listener(transport: Transport) -> None:
+    """Cuts it, once it is there: it may still be on its way back from the last cut."""
+    async with asyncio.timeout(15):
+        while await transport.cut("listener") == 0:  # noqa: ASYNC110 - another connection's doing
+            await asyncio.sleep(0.05)
+
+
 async def test_a_cut_bus_loses_nothing(
     database: Database, transport: Transport, bus: Bus, organization_id: UUID
 ) -> None:
@@ -115,7 +122,7 @@ async def test_a_cut_bus_loses_nothing(
         await tick(events)
         for n in range(1, 6):
             await publish(database, Silent(bus), organization_id, stream, 1)
-            assert await transport.cut("listener") >= 1
+            await cut_listener(transport)
             assert await until(events, n) == [n]
 
 
