@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ops.embedded_postgres import EmbeddedPostgres
 from persistence.bus import Bus
-from persistence.database import Database
+from persistence.database import Database, open_database
 from persistence.postgres_bus import open_postgres_bus
-from persistence.redis_bus import channel_name, open_redis_bus
+from persistence.redis_bus import open_redis_bus
 from tests.redis_server import RedisServer, redis_folder
 
 SOON = 15.0
@@ -107,11 +108,16 @@ async def test_a_bus_ends_at_once_while_redis_hangs(
 
 
 async def test_two_databases_on_one_redis_do_not_hear_each_other(
-    database: Database, redis_server: RedisServer, postgres: object
+    database: Database, redis_server: RedisServer, postgres: EmbeddedPostgres
 ) -> None:
-    name = await channel_name(database)
-    assert name.startswith("assay:bus:")
-    assert name == await channel_name(database)
-    with redis_server.client() as client:
-        async with open_redis_bus(database, redis_server.url):
-            assert client.pubsub_numsub(name) == [(name.encode(), 1)]
+    async with (
+        open_database(postgres.dsn("postgres")) as elsewhere,
+        open_redis_bus(elsewhere, redis_server.url) as theirs,
+        open_redis_bus(database, redis_server.url) as bus,
+        open_redis_bus(database, redis_server.url) as other,
+    ):
+        with theirs.subscribe("t") as foreign, other.subscribe("t") as far:
+            await bus.publish("t", {"n": 1})
+            async with asyncio.timeout(SOON):
+                assert await far.get() == {"n": 1}
+            assert not await foreign.wake(0.2)

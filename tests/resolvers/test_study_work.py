@@ -5,6 +5,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from agents.study.members import offline_members
 from agents.study.messages import Route
 from agents.study.outcome import StepKind, StudyOutcome, StudyState, StudyStep
 from agents.study.team import StudyTeam
+from persistence.backends import open_bus
 from persistence.jobs import outstanding
 from persistence.lifecycle.study import MessageState
 from persistence.tables.study import MessageRow
@@ -27,6 +29,7 @@ from resolvers.global_ids import global_id
 from resolvers.refusals import Refusal, RefusalCode
 from resolvers.study import StudyRoute
 from resolvers.study_work import answer_message, sweep_messages
+from tests.persistence.test_followers import Silent
 from tests.study_world import StudyWorld, embedder, study_world  # noqa: F401 - fixtures
 
 AT_ONCE = timedelta(0)
@@ -235,6 +238,34 @@ async def test_cancelling_stops_the_team(study_world: StudyWorld) -> None:
     team = Team(act)
     await answer_message(world.work(team), reply)  # its job comes late
     assert team.runs == 0
+
+
+async def test_a_cancel_is_noticed_without_its_hint(study_world: StudyWorld) -> None:
+    world, started = study_world, asyncio.Event()
+
+    async def act(_brief: StudyBrief, *, cancellation: Any, **_: Any) -> None:
+        forever = asyncio.get_running_loop().create_future()
+        cancellation.link_future(forever)
+        started.set()
+        try:
+            await forever
+        except asyncio.CancelledError:
+            raise AgentCancelled("cancelled") from None
+
+    reply = await ask(world, await session_of(world, world.ann))
+    patient = replace(world.work(Team(act)), lease_seconds=120)
+    worker = asyncio.create_task(answer_message(patient, reply))
+    try:
+        await started.wait()
+        async with open_bus(world.database) as elsewhere:
+            deaf = replace(world, bus=Silent(elsewhere))
+            await cancel(deaf, world.ann, reply)
+        async with asyncio.timeout(10):
+            await worker
+    finally:
+        worker.cancel()
+        await asyncio.wait({worker})
+    assert (await message(world, reply)).state == "CANCELLED"
 
 
 async def test_an_answer_after_the_cancel_is_not_written(study_world: StudyWorld) -> None:
