@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import asyncpg
 from sqlalchemy import Executable, insert, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 from sqlmodel import SQLModel
@@ -21,6 +21,12 @@ from persistence.tables.base import table_of
 
 Shape = TypeVar("Shape")
 Connection = AsyncConnection
+
+_LOST_TO_ANOTHER = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.SerializationError,
+)
 
 
 class Conflict(Exception):
@@ -49,9 +55,17 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """A transaction that commits at the end and rolls back on an exception."""
-        async with self.engine.begin() as connection:
-            yield connection
+        """A transaction that commits at the end and rolls back on an exception.
+
+        Raises `Conflict` when PostgreSQL ended it in favour of another transaction.
+        """
+        try:
+            async with self.engine.begin() as connection:
+                yield connection
+        except DBAPIError as e:
+            if isinstance(_cause(e), _LOST_TO_ANOTHER):
+                raise Conflict from e
+            raise
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Connection]:
@@ -163,10 +177,14 @@ def _duplicates() -> Iterator[None]:
     try:
         yield
     except IntegrityError as e:
-        cause = getattr(e.orig, "__cause__", None)  # asyncpg's own, under the adapter's
+        cause = _cause(e)
         if isinstance(cause, asyncpg.UniqueViolationError):
             raise Duplicate(str(cause.constraint_name)) from e
         raise
+
+
+def _cause(error: DBAPIError) -> BaseException | None:
+    return getattr(error.orig, "__cause__", None)  # asyncpg's own, under the adapter's
 
 
 async def driver_of(connection: Connection) -> "asyncpg.Connection[asyncpg.Record]":

@@ -11,7 +11,7 @@ from persistence.database import Connection, change, fetch, fetch_one
 from persistence.keyset import Page, page
 from persistence.lifecycle.courses import GRANT, GrantEvent, GrantState
 from persistence.roles import Role
-from persistence.tables.identity import RoleGrantRow, role_grants, users
+from persistence.tables.identity import RoleGrantRow, organizations, role_grants, users
 from persistence.visibility import Viewer, sees_grants
 
 
@@ -83,7 +83,16 @@ async def lock_grant(connection: Connection, viewer: Viewer, key: UUID) -> RoleG
 
 
 async def lock_lasting_admins(connection: Connection, organization_id: UUID) -> frozenset[UUID]:
-    """Who administers the organization without an end, held until the transaction ends."""
+    """Who administers the organization without an end; nobody else may ask until the commit.
+
+    It is the organization that is locked and not the grants: who locks one grant first and then
+    all would meet another who does the same the other way round.
+    """
+    await connection.execute(
+        select(organizations.c.id)
+        .where(organizations.c.id == organization_id)
+        .with_for_update(key_share=True)
+    )
     rows = await connection.execute(
         select(role_grants.c.user_id)
         .join(users, users.c.id == role_grants.c.user_id)
@@ -94,8 +103,6 @@ async def lock_lasting_admins(connection: Connection, organization_id: UUID) -> 
             role_grants.c.expires_at.is_(None),
             users.c.suspended.is_(False),
         )
-        .order_by(role_grants.c.id)
-        .with_for_update()
     )
     return frozenset(rows.scalars())
 

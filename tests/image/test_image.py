@@ -279,6 +279,7 @@ def test_it_serves_by_itself_over_its_own_database(containers: Make, tmp_path: P
         assert eventually(api.is_healthy, 90), api.output()
         write = api.exec("python", "-c", "open('/opt/assay/x', 'w')")
         assert "Read-only file system" in write.stderr
+    assert not (data / ".cache").exists()  # where onnxruntime would keep a device id
     key = data / "keys" / "signing.json"
     assert (key.stat().st_uid, stat.S_IMODE(key.stat().st_mode)) == (USER, 0o600)
 
