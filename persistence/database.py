@@ -33,6 +33,10 @@ class Conflict(Exception):
     """The row was no longer in the expected state or version: nothing was written."""
 
 
+class Busy(Exception):
+    """Another transaction held what this one needed: nothing was written; it may be tried again."""
+
+
 class Duplicate(Exception):
     """A unique constraint refused the row; the transaction can only roll back."""
 
@@ -57,14 +61,14 @@ class Database:
     async def transaction(self) -> AsyncIterator[Connection]:
         """A transaction that commits at the end and rolls back on an exception.
 
-        Raises `Conflict` when PostgreSQL ended it in favour of another transaction.
+        Raises `Busy` when PostgreSQL ended it in favour of another transaction.
         """
         try:
             async with self.engine.begin() as connection:
                 yield connection
         except DBAPIError as e:
             if isinstance(_cause(e), _LOST_TO_ANOTHER):
-                raise Conflict from e
+                raise Busy from e
             raise
 
     @asynccontextmanager

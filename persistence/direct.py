@@ -9,7 +9,7 @@ from typing import TypeAlias, TypeVar
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 
-from persistence.database import Database
+from persistence.database import Busy, Database
 
 Result = TypeVar("Result")
 Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -39,6 +39,7 @@ DATABASE_ERRORS = (
     SQLAlchemyError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    Busy,
 )
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 
 from persistence import replays
-from persistence.database import Conflict, Connection
+from persistence.database import Busy, Conflict, Connection
 from persistence.keyset import BadCursor
 from persistence.lifecycle.machine import InvalidTransition
 from persistence.streams import PENDING_TOPIC
@@ -112,6 +112,8 @@ def refusal_of(error: Exception) -> Exception:
         return Refusal(
             RefusalCode.CONFLICT, "Somebody changed this meanwhile. Read it again and retry."
         )
+    if isinstance(error, Busy):
+        return Refusal(RefusalCode.CONFLICT, "Others are changing the same just now. Try again.")
     if isinstance(error, BadCursor):
         return Refusal(
             RefusalCode.BAD_INPUT, "This cursor is not of this list. Pass an `endCursor`."
