@@ -8,6 +8,7 @@ from loguru import logger
 
 from ops.wiring import Resources
 from persistence.jobs import JobRunner, prune_log, queued_counts
+from persistence.stalled import end_stalled
 from persistence.streams import Sequencer
 from resolvers.documents_work import ingest_document, sweep_documents
 from resolvers.grading_runs import FEED_TOPIC
@@ -73,7 +74,7 @@ async def run_worker(resources: Resources, stop: asyncio.Event) -> None:
         group.create_task(sequencer.run(drained))
         group.create_task(run_jobs())
         group.create_task(_feed(work, stop))
-        for tick in (sweep, sweep_messages, sweep_documents):
+        for tick in (_end_stalled, sweep, sweep_messages, sweep_documents):
             group.create_task(_repeat(tick, work, SWEEP_SECONDS, stop))
         group.create_task(_repeat(_prune, work, PRUNE_SECONDS, stop))
         group.create_task(_repeat(_count_jobs, work, COUNT_SECONDS, stop))
@@ -89,6 +90,12 @@ async def _feed(work: WorkResources, stop: asyncio.Event) -> None:
             await asyncio.wait({waiting, hinted}, return_when=asyncio.FIRST_COMPLETED)
             for one in (waiting, hinted):
                 one.cancel()
+
+
+async def _end_stalled(work: WorkResources) -> None:
+    async with work.database.read() as connection:
+        if ended := await end_stalled(connection):
+            logger.warning("{} transactions of a process that stalled were ended", ended)
 
 
 async def _prune(work: WorkResources) -> None:
