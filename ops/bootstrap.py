@@ -1,10 +1,13 @@
 """The first admin of an organization: made on the server's command line, never over the API."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from uuid import UUID
 
-from persistence import grants, users
+from persistence import audit, grants, users
 from persistence.database import Database, add
 from persistence.roles import Role
+from persistence.tables.audit import AuditEventRow, Outcome
 from persistence.tables.identity import OrganizationRow, RoleGrantRow, UserRow
 from resolvers import checks
 
@@ -34,7 +37,23 @@ async def create_admin(
                 reason="Made on the command line of the server",
             ),
         )
+        event = command_event(tenant.id, "createAdmin", "User", [person.id])
+        await audit.append(connection, event, {}, {"email": email, "name": name})
         return person
+
+
+def command_event(
+    organization_id: UUID, action: str, object_type: str | None = None, ids: Sequence[UUID] = ()
+) -> AuditEventRow:
+    """What the audit log keeps of something done on the command line: nobody's name is known."""
+    return AuditEventRow(
+        organization_id=organization_id,
+        action=action,
+        outcome=Outcome.DONE,
+        object_type=object_type,
+        object_ids=list(ids),
+        at=datetime.now(UTC),
+    )
 
 
 async def find_user(database: Database, *, slug: str, email: str) -> tuple[UUID, UUID] | None:

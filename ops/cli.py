@@ -12,14 +12,17 @@ import typer
 from rich.console import Console
 
 from observability.logs import configure_logs, logger
+from ops import audit
+from ops.audit import BadCheckpoint
 from ops.auth import SigningKeyError
-from ops.bootstrap import create_admin, find_user
+from ops.bootstrap import command_event, create_admin, find_user
 from ops.demo.client import ApiError
 from ops.demo.run import run_demo
 from ops.embedded_postgres import EmbeddedPostgresError
 from ops.processes import probing, serving, until_signalled, working
 from ops.settings import Settings, SettingsError, load_settings, unknown_variables
 from ops.wiring import database_address, direct_address, open_resources
+from persistence.audit import append
 from persistence.direct import DATABASE_ERRORS
 from persistence.migrations import migrate as migrate_database
 from resolvers.refusals import Refusal
@@ -28,6 +31,8 @@ from schema.root import build_schema
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 admin = typer.Typer(no_args_is_help=True, help="Administrators.")
 app.add_typer(admin, name="admin")
+audit_log = typer.Typer(no_args_is_help=True, help="The audit log.")
+app.add_typer(audit_log, name="audit")
 
 DataDir = Annotated[
     Path | None, typer.Option(help="Where the embedded database and the keys are kept.")
@@ -62,7 +67,7 @@ def _stop(message: str) -> NoReturn:
 def _run(main: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(main)
-    except (ApiError, EmbeddedPostgresError, Refusal, SigningKeyError) as e:
+    except (ApiError, BadCheckpoint, EmbeddedPostgresError, Refusal, SigningKeyError) as e:
         _stop(str(e))
     except DATABASE_ERRORS as e:
         _stop(f"{type(e).__name__}: {str(getattr(e, 'orig', e)).splitlines()[0]}")
@@ -161,6 +166,9 @@ def token(
             found = await find_user(resources.database, slug=organization, email=email)
             if found is None:
                 _stop(f"Nobody in {organization!r} has the address {email!r}.")
+            event = command_event(found[1], "issueToken", "User", [found[0]])
+            async with resources.database.transaction() as connection:
+                await append(connection, event, {"hours": hours}, {})
             typer.echo(resources.issue_token(*found, int(hours * 3600)))
 
     _run(main())
@@ -188,6 +196,57 @@ def create(
                 name=name,
             )
             typer.echo(f"{person.name} <{person.email}> administers {organization}.")
+
+    _run(main())
+
+
+@audit_log.command("verify")
+def audit_verify(
+    organization: Annotated[str | None, typer.Option(help="This one alone.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A file of what `assay audit checkpoint` printed before.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Compute the chains of the audit log again; exit 1 when one was tampered with."""
+
+    async def main() -> None:
+        lines = [] if checkpoint is None else checkpoint.read_text().splitlines()
+        async with open_resources(_settings(data_dir, log_level="WARNING")) as resources:
+            verdicts = await audit.verify(resources.database, organization, lines, resources.keys)
+        for verdict in verdicts:
+            typer.echo(audit.described(verdict))
+        if not verdicts:
+            _stop("There is no such organization.")
+        if any(verdict.problems for verdict in verdicts):
+            raise typer.Exit(1)
+
+    _run(main())
+
+
+@audit_log.command("checkpoint")
+def audit_checkpoint(data_dir: DataDir = None) -> None:
+    """Print the signed heads of the chains: keep them where nobody of this server writes."""
+
+    async def main() -> None:
+        async with open_resources(_settings(data_dir, log_level="WARNING")) as resources:
+            async for line in audit.checkpoints(resources.database, resources.keys):
+                typer.echo(line)
+
+    _run(main())
+
+
+@audit_log.command("export")
+def audit_export(
+    organization: Annotated[str, typer.Option(help="The organization's short name.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Print an organization's audit log, a JSON object a line."""
+
+    async def main() -> None:
+        async with open_resources(_settings(data_dir, log_level="WARNING")) as resources:
+            async for line in audit.export(resources.database, organization):
+                typer.echo(line)
 
     _run(main())
 

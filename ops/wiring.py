@@ -38,6 +38,7 @@ class Resources:
     followers: StreamFollowers
     embedder: MiniLM
     query_embedder: CachedEmbedder
+    keys: SigningKeys
     tokens: AccessTokens
     metrics: Metrics
 
@@ -109,6 +110,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         bus = await stack.enter_async_context(open_bus(database, redis_url))
         cache = await stack.enter_async_context(open_cache(redis_url, metrics.cache_read))
         followers = await stack.enter_async_context(open_followers(database, bus))
+        keys = SigningKeys.load_or_create(settings.signing_key_path)
         embedder = MiniLM()
         stack.callback(embedder.close)
         yield Resources(
@@ -118,8 +120,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             followers=followers,
             embedder=embedder,
             query_embedder=CachedEmbedder(embedder, embedder.name, embedder.dimension, cache),
+            keys=keys,
             tokens=AccessTokens(
-                SigningKeys.load_or_create(settings.signing_key_path),
+                keys,
                 settings.token_issuer,
                 settings.token_audience,
                 ttl=timedelta(seconds=settings.token_ttl_seconds),

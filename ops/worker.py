@@ -7,6 +7,7 @@ from datetime import timedelta
 from loguru import logger
 
 from ops.wiring import Resources
+from persistence.audit_chain import seal
 from persistence.jobs import JobRunner, prune_log, queued_counts
 from persistence.stalled import end_stalled
 from persistence.streams import Sequencer
@@ -74,7 +75,7 @@ async def run_worker(resources: Resources, stop: asyncio.Event) -> None:
         group.create_task(sequencer.run(drained))
         group.create_task(run_jobs())
         group.create_task(_feed(work, stop))
-        for tick in (_end_stalled, sweep, sweep_messages, sweep_documents):
+        for tick in (_end_stalled, _seal, sweep, sweep_messages, sweep_documents):
             group.create_task(_repeat(tick, work, SWEEP_SECONDS, stop))
         group.create_task(_repeat(_prune, work, PRUNE_SECONDS, stop))
         group.create_task(_repeat(_count_jobs, work, COUNT_SECONDS, stop))
@@ -96,6 +97,10 @@ async def _end_stalled(work: WorkResources) -> None:
     async with work.database.read() as connection:
         if ended := await end_stalled(connection):
             logger.warning("{} transactions of a process that stalled were ended", ended)
+
+
+async def _seal(work: WorkResources) -> None:
+    await seal(work.database)
 
 
 async def _prune(work: WorkResources) -> None:

@@ -15,6 +15,10 @@ from persistence.lifecycle.assignments import AssignmentState
 from persistence.lifecycle.documents import SEARCHABLE
 from persistence.lifecycle.grades import GradeState
 from persistence.roles import Role
+from persistence.tables.audit import Outcome
+
+# The permissions students use, whose use names them.
+STUDENTS_OWN = ("submission:write", "submission:proxy", "study:ask", "viewer:read")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Viewer:
     courses: Mapping[Role, frozenset[UUID]]
     observes: frozenset[tuple[UUID, UUID]] = frozenset()
     """(course, student) pairs that OBSERVER grants name."""
+    real_user_id: UUID | None = None
+    """Who acts as this person, where somebody does."""
 
     def courses_as(self, *roles: Role) -> frozenset[UUID]:
         """The courses in which the viewer holds any of `roles`."""
@@ -141,6 +147,27 @@ def sees_grants(role_grants: Table, viewer: Viewer) -> ColumnElement[bool]:
         or_(
             role_grants.c.user_id == viewer.user_id,
             role_grants.c.course_id.in_(viewer.instructs),
+        ),
+    )
+
+
+def sees_audit_events(events: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """What one did oneself, and what staff did in the courses one instructs.
+
+    All of the organization for an admin or auditor. What students do is left out for instructors:
+    it would tell whose an anonymous submission is.
+    """
+    if viewer.organization_roles:
+        return _within(events, viewer)
+    return and_(
+        _within(events, viewer),
+        or_(
+            events.c.actor_id == viewer.user_id,
+            and_(
+                events.c.course_id.in_(viewer.instructs),
+                events.c.outcome == Outcome.DONE,
+                events.c.permission.not_in(STUDENTS_OWN),
+            ),
         ),
     )
 

@@ -29,6 +29,7 @@ class Permission(StrEnum):
     RUN_FOLLOW = "run:follow"
     GRADE_DECIDE = "grade:decide"
     GRADE_RELEASE = "grade:release"
+    AUDIT_READ = "audit:read"
 
 
 _ALL_OF_A_COURSE = frozenset(Role) - {Role.ADMIN, Role.AUDITOR}
@@ -54,6 +55,7 @@ ROLES: MappingProxyType[Permission, frozenset[Role]] = MappingProxyType(
         Permission.RUN_FOLLOW: frozenset({Role.INSTRUCTOR}),
         Permission.GRADE_DECIDE: frozenset({Role.INSTRUCTOR}),
         Permission.GRADE_RELEASE: frozenset({Role.INSTRUCTOR}),
+        Permission.AUDIT_READ: frozenset({Role.ADMIN, Role.AUDITOR, Role.INSTRUCTOR}),
     }
 )
 

@@ -45,6 +45,8 @@ class RequestContext:
     renew: Callable[[], Awaitable["RequestContext"]] | None = None
     """Reads the viewer's rights again; raises `Refusal` when they are gone."""
     checked: set[Permission] = field(default_factory=set)
+    course_ids: set[UUID] = field(default_factory=set)
+    """The courses in which a permission was asked for."""
     batches: dict[object, Any] = field(default_factory=dict)
     """Where the field adapter collects the parents of one level."""
 
@@ -60,6 +62,8 @@ class RequestContext:
 
     def require(self, permission: Permission, course_id: UUID | None = None) -> Viewer:
         """The viewer, who holds `permission`. Raises `Refusal`."""
+        if course_id is not None:
+            self.course_ids.add(course_id)
         access.check(self.viewer, permission, course_id)
         self.checked.add(permission)
         return self.viewer

@@ -15,7 +15,7 @@ from resolvers.access import Permission, missing
 from resolvers.context import RequestContext
 from resolvers.global_ids import key_of
 from resolvers.mutations import Transaction
-from resolvers.ordering import in_order, present, unless_refused
+from resolvers.ordering import in_order, optional, present, unless_refused
 from resolvers.refusals import Refusal
 
 
@@ -130,6 +130,14 @@ async def remove_enrollment(
     await courses.move_enrollment(connection, key, state, target)
     transaction.hint(RIGHTS_TOPIC)
     return key
+
+
+async def get_seen_courses(
+    context: RequestContext, ids: Sequence[UUID | None]
+) -> list[CourseRow | None]:
+    """The courses that rows name and the viewer sees."""
+    found = await load_courses(context, [key for key in ids if key])
+    return optional(ids, [row for row in found if row is not None])
 
 
 async def get_courses(context: RequestContext, ids: Sequence[UUID]) -> list[CourseRow]:

@@ -14,7 +14,7 @@ from persistence.database import Busy, Conflict, Connection
 from persistence.keyset import BadCursor
 from persistence.lifecycle.machine import InvalidTransition
 from persistence.streams import PENDING_TOPIC
-from resolvers.access import Permission
+from resolvers.audit import Action, note_done, note_refused
 from resolvers.context import RequestContext
 from resolvers.refusals import Refusal, RefusalCode
 
@@ -38,54 +38,56 @@ class Transaction:
 
 
 async def perform(
-    context: RequestContext,
-    name: str,
-    permission: Permission,
-    work: Work,
-    values: Mapping[str, Any],
-    idempotency_key: str | None,
+    context: RequestContext, action: Action, work: Work, idempotency_key: str | None
 ) -> list[UUID]:
     """Runs `work(context, transaction, **values)`; returns the ids of what it made or changed.
 
     Raises `Refusal`. With an idempotency key the ids are kept with viewer, mutation and input
-    hash in the same transaction: the same input gives them again, another is refused.
+    hash in the same transaction: the same input gives them again, another is refused. What was
+    done is in the audit log by the same transaction, what was not by one of its own.
     """
+    context.checked.clear()
+    context.course_ids.clear()
+    try:
+        ids, hints = await _done(context, action, work, idempotency_key)
+    except Exception as e:
+        error = refusal_of(e)
+        await note_refused(context, action, error)
+        raise error from e
+    for topic, payload in hints:
+        await context.bus.publish(topic, payload)
+    return ids
+
+
+async def _done(
+    context: RequestContext, action: Action, work: Work, idempotency_key: str | None
+) -> tuple[list[UUID], list[tuple[str, Mapping[str, Any]]]]:
+    """The ids, and the hints to publish now that it has committed."""
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= 200:
         raise Refusal(
             RefusalCode.BAD_INPUT,
             "An idempotency key has 1 to 200 characters.",
             ("input", "idempotencyKey"),
         )
-    try:
-        async with context.database.transaction() as connection:
-            transaction = Transaction(connection)
-            ids = await _first_result(context, connection, name, values, idempotency_key)
-            if ids is None:
-                done = await work(context, transaction, **values)
-                ids = done if isinstance(done, list) else [done]
-                if permission not in context.checked:
-                    raise RuntimeError(f"{name} never asked for {permission}")
-                if idempotency_key is not None:
-                    user_id = context.viewer.user_id
-                    await replays.keep(connection, user_id, name, idempotency_key, ids)
-    except replays.OtherInput:
-        raise Refusal(
-            RefusalCode.IDEMPOTENCY_CONFLICT,
-            "This idempotency key was used with other input. Use a new key for a new request.",
-            ("input", "idempotencyKey"),
-        ) from None
-    except Exception as e:
-        raise refusal_of(e) from e
-    for topic, payload in transaction.hints:
-        await context.bus.publish(topic, payload)
-    return ids
+    async with context.database.transaction() as connection:
+        transaction = Transaction(connection)
+        ids = await _first_result(context, connection, action, idempotency_key)
+        if ids is None:
+            done = await work(context, transaction, **action.values)
+            ids = done if isinstance(done, list) else [done]
+            if action.permission not in context.checked:
+                raise RuntimeError(f"{action.name} never asked for {action.permission}")
+            await note_done(context, connection, action, ids)
+            if idempotency_key is not None:
+                user_id = context.viewer.user_id
+                await replays.keep(connection, user_id, action.name, idempotency_key, ids)
+    return ids, transaction.hints
 
 
 async def _first_result(
     context: RequestContext,
     connection: Connection,
-    name: str,
-    values: Mapping[str, Any],
+    action: Action,
     idempotency_key: str | None,
 ) -> list[UUID] | None:
     viewer = context.viewer
@@ -95,9 +97,9 @@ async def _first_result(
         connection,
         organization_id=viewer.organization_id,
         user_id=viewer.user_id,
-        mutation=name,
+        mutation=action.name,
         key=idempotency_key,
-        input_hash=input_hash(values),
+        input_hash=input_hash(action.values),
     )
 
 
@@ -107,6 +109,12 @@ def refusal_of(error: Exception) -> Exception:
         return Refusal(
             RefusalCode.INVALID_STATE,
             f"This {error.machine} is {error.state}; {error.event} is not possible now.",
+        )
+    if isinstance(error, replays.OtherInput):
+        return Refusal(
+            RefusalCode.IDEMPOTENCY_CONFLICT,
+            "This idempotency key was used with other input. Use a new key for a new request.",
+            ("input", "idempotencyKey"),
         )
     if isinstance(error, Conflict):
         return Refusal(

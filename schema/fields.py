@@ -15,8 +15,10 @@ import strawberry
 from strawberry.types import Info
 
 from resolvers.access import Permission, missing
+from resolvers.audit import Action
 from resolvers.context import RequestContext
 from resolvers.mutations import Work, perform, refusal_of
+from resolvers.names import camel_case
 from resolvers.refusals import Refusal, RefusalCode
 from schema.enums import described_enum
 
@@ -136,7 +138,7 @@ def subscription(
     def adapt(function: Callable[..., AsyncGenerator[Any, None]]) -> Any:
         signature = inspect.signature(function)
         arguments = list(signature.parameters.values())[1:]
-        PERMISSIONS["subscription", _camel(function.__name__)] = permission
+        PERMISSIONS["subscription", camel_case(function.__name__)] = permission
 
         async def resolve(root: Any, info: Info, **values: Any) -> AsyncIterator[Any]:
             try:
@@ -200,14 +202,16 @@ def mutation(
 
     `work` gets the input's fields by name; `load` reads back what the ids it returned name.
     """
-    name = _camel(work.__name__)
+    name = camel_case(work.__name__)
+    object_type = _type_name(payload, noun)
     PERMISSIONS["mutation", name] = permission
 
     async def resolve(root: Any, info: Info, input: Any) -> Any:  # noqa: A002 - the API's name
         values = {f.name: getattr(input, f.name) for f in dataclasses.fields(input)}
         key = values.pop("idempotency_key")
         try:
-            ids = await perform(info.context, name, permission, work, values, key)
+            action = Action(name, permission, object_type, values)
+            ids = await perform(info.context, action, work, key)
             rows = await load(info.context, ids)
             if None in rows:  # a replay, and meanwhile it was deleted or the rights were taken
                 raise missing("object")
@@ -223,6 +227,12 @@ def mutation(
         description=text,
         name=name,
     )
+
+
+def _type_name(payload: type, noun: str) -> str:
+    """The name of the type a payload carries as `noun`: an optional one or a list of it."""
+    (shown, _) = get_args(payload.__annotations__[noun])
+    return str((*get_args(shown), shown)[0].__name__)
 
 
 def _user_error(refusal: Refusal) -> UserError:
@@ -261,8 +271,3 @@ def _with_signature(
 def _argument(annotation: Any, text: str) -> Any:
 
     return Annotated[annotation, strawberry.argument(description=text)]
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.title() for part in rest)

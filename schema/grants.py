@@ -18,29 +18,6 @@ from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connect
 from schema.users import User
 
 described_enum(
-    Permission,
-    "Something a role lets a person do.",
-    VIEWER_READ="Read who one is.",
-    COURSE_CREATE="Open courses.",
-    USER_CREATE="Make people known to the organization.",
-    USER_SUSPEND="Shut people out and let them in again.",
-    ROLE_GRANT="Give and take roles.",
-    ENROLMENT_WRITE="Enrol students and end enrolments.",
-    DOCUMENT_WRITE="Add and take away a course's material.",
-    DOCUMENT_READ="Read and search a course's material.",
-    STUDY_ASK="Ask the tutor about a course's material.",
-    RUBRIC_WRITE="Write rubrics.",
-    ASSIGNMENT_WRITE="Write assignments and anchor papers.",
-    SUBMISSION_WRITE="Hand in work.",
-    SUBMISSION_PROXY="Hand in work for a student.",
-    RUN_CONTROL="Start, pause and cancel grading runs.",
-    RUN_FOLLOW="Follow grading runs.",
-    GRADE_DECIDE="Adjust and finalise grades.",
-    GRADE_RELEASE="Release grades.",
-)
-
-
-described_enum(
     GrantState,
     "Where a grant stands.",
     REQUESTED="Asked for, not given.",
@@ -63,9 +40,7 @@ class RoleGrant(Node):
 
     @batched("The course it is for; null when it is for the organization.")
     async def course(parents: Sequence[Any], context: RequestContext) -> Sequence[Course | None]:
-        found = await courses.load_courses(context, [g.course_id for g in parents if g.course_id])
-        known = {course.id: course for course in found if course is not None}
-        return [known.get(g.course_id) for g in parents]
+        return await courses.get_seen_courses(context, [g.course_id for g in parents])
 
     @batched("Whose released grades an OBSERVER reads; null for other roles.")
     async def observed_student(

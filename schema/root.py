@@ -11,6 +11,7 @@ from resolvers.context import RequestContext
 from resolvers.global_ids import parse_global_id
 from schema import (
     assignments,
+    audit,
     courses,
     documents,
     grades,
@@ -29,6 +30,7 @@ Loader = Callable[[RequestContext, Sequence[Any]], Awaitable[Sequence[Any]]]
 
 NOUNS = (
     assignments,
+    audit,
     courses,
     documents,
     grades,
@@ -47,7 +49,7 @@ LOADERS: dict[str, Loader] = {
 
 
 @strawberry.type(description="What can be read.")
-class Query(courses.CourseQueries, grants.GrantQueries):
+class Query(audit.AuditQueries, courses.CourseQueries, grants.GrantQueries):
     @root_field("Who the access token speaks for.")
     async def viewer(context: RequestContext) -> people.Viewer:
         return await users.get_viewer(context)

@@ -34,6 +34,29 @@ described_enum(
     OBSERVER="Reads the released grades of the student their grant names.",
 )
 
+described_enum(
+    Permission,
+    "Something a role lets a person do.",
+    VIEWER_READ="Read who one is.",
+    COURSE_CREATE="Open courses.",
+    USER_CREATE="Make people known to the organization.",
+    USER_SUSPEND="Shut people out and let them in again.",
+    ROLE_GRANT="Give and take roles.",
+    ENROLMENT_WRITE="Enrol students and end enrolments.",
+    DOCUMENT_WRITE="Add and take away a course's material.",
+    DOCUMENT_READ="Read and search a course's material.",
+    STUDY_ASK="Ask the tutor about a course's material.",
+    RUBRIC_WRITE="Write rubrics.",
+    ASSIGNMENT_WRITE="Write assignments and anchor papers.",
+    SUBMISSION_WRITE="Hand in work.",
+    SUBMISSION_PROXY="Hand in work for a student.",
+    RUN_CONTROL="Start, pause and cancel grading runs.",
+    RUN_FOLLOW="Follow grading runs.",
+    GRADE_DECIDE="Adjust and finalise grades.",
+    GRADE_RELEASE="Release grades.",
+    AUDIT_READ="Read what others did.",
+)
+
 
 @strawberry.type(description="A tenant: a school or university.")
 class Organization(Node):

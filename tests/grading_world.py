@@ -48,6 +48,7 @@ from persistence.tables.submissions import AttemptRow, QuestionResponseRow, Subm
 from persistence.users import find_viewer
 from resolvers import grades, grading, mutations
 from resolvers.access import Permission
+from resolvers.audit import Action
 from resolvers.context import RequestContext
 from resolvers.global_ids import global_id
 from resolvers.grading_work import feed, grade_task
@@ -213,7 +214,7 @@ class GradingWorld:
     ) -> list[UUID]:
         """Runs a mutation as this person (the instructor)."""
         return await mutations.perform(
-            await self.context(user_id), work.__name__, permission, work, values, None
+            await self.context(user_id), Action(work.__name__, permission, None, values), work, None
         )
 
     async def submit(

@@ -22,6 +22,7 @@ from persistence.tables.identity import OrganizationRow, RoleGrantRow, UserRow
 from persistence.users import find_viewer
 from resolvers import documents, mutations
 from resolvers.access import Permission
+from resolvers.audit import Action
 from resolvers.context import RequestContext
 from resolvers.documents_work import ingest_document
 from resolvers.global_ids import global_id
@@ -109,9 +110,9 @@ class StudyWorld:
     ) -> UUID:
         """Runs a mutation of one result as this person."""
         context = await self.context(user_id)
-        (made,) = await mutations.perform(
-            context, work.__name__, permission, work, values, values.pop("key", None)
-        )
+        key = values.pop("key", None)
+        action = Action(work.__name__, permission, None, values)
+        (made,) = await mutations.perform(context, action, work, key)
         return made
 
     async def upload(

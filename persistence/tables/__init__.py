@@ -2,6 +2,7 @@
 
 from persistence.tables import (
     assignments,
+    audit,
     courses,
     documents,
     grades,
@@ -15,6 +16,7 @@ from persistence.tables.base import metadata
 
 __all__ = [
     "assignments",
+    "audit",
     "courses",
     "documents",
     "grades",

@@ -129,6 +129,8 @@ async def _objects(
         "Assignment (draft)": draft["id"],
         "Attempt": found["s"]["attempts"][0]["id"],
         "Attempt (anonymous marking)": found["n"]["attempts"][0]["id"],
+        "AuditEvent (staff's)": await _sealed(clients["admin"], "publishRubric"),
+        "AuditEvent (a student's)": await _sealed(clients["admin"], "submitAttempt"),
         "Chunk": found["d"]["chunks"]["nodes"][0]["id"],
         "Course": world.course_id,
         "Document": document,
@@ -149,6 +151,16 @@ async def _objects(
         "Submission (anonymous marking)": anonymous,
         "User": global_id("User", await world.user_id(ANN)),
     }
+
+
+async def _sealed(admin: Client, action: str) -> str:
+    asked = "query($a: String) { auditEvents(action: $a, first: 100) { nodes { id seq } } }"
+    async with asyncio.timeout(10):
+        while True:
+            found = (await admin.ask(asked, {"a": action}))["auditEvents"]["nodes"]
+            if found[-1]["seq"] is not None:
+                return str(found[-1]["id"])  # the oldest
+            await asyncio.sleep(0.1)
 
 
 async def _document(world: World, instructor: Client) -> str:

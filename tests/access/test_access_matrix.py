@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 ROOTS = {
     "Query.viewer": "{ viewer { name } }",
     "Query.courses": "{ courses { nodes { id } } }",
+    "Query.auditEvents": "{ auditEvents { nodes { id } } }",
     "Query.roleGrants": "{ roleGrants { nodes { id } } }",
     "Query.viewerCan": "query($c: ID!) { viewerCan(permission: VIEWER_READ, courseId: $c) }",
     "Query.explainAccess": "query($c: ID!, $u: ID!) { "
