@@ -1,11 +1,12 @@
 """The ASGI application: the GraphQL endpoint, health, metrics and GraphiQL."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
 from observability.instrumentation import instrument
 from observability.logs import report_unforeseen
@@ -16,6 +17,7 @@ from ops.health import health_routes
 from ops.probes import readiness_checks
 from ops.request_contexts import RequestContexts
 from ops.settings import Settings
+from ops.sign_in.routes import SignInRoutes, Throttle
 from ops.wiring import Resources
 from resolvers.mutations import refusal_of
 from resolvers.refusals import Refusal
@@ -73,6 +75,20 @@ def build_edge(resources: Resources) -> GraphQLEdge:
     )
 
 
+def sign_in_routes(resources: Resources) -> Sequence[BaseRoute]:
+    """`/auth/…` and the published keys."""
+    settings = resources.settings
+    return SignInRoutes(
+        resources=resources.sign_in,
+        login=resources.login,
+        tokens=resources.tokens,
+        keys=resources.keys,
+        public_url=settings.public_url or f"http://{settings.host}:{settings.port}",
+        origins=settings.cors_origins,
+        throttle=Throttle(),
+    ).routes()
+
+
 def build_app(resources: Resources, edge: GraphQLEdge) -> Starlette:
     """The whole application. The caller drains `edge` before the server closes connections."""
 
@@ -85,6 +101,7 @@ def build_app(resources: Resources, edge: GraphQLEdge) -> Starlette:
     app = Starlette(
         routes=[
             *edge.routes(),
+            *sign_in_routes(resources),
             *health_routes(readiness_checks(resources.database, resources.bus)),
             *(graphiql_routes() if resources.settings.graphiql else []),
         ],

@@ -9,8 +9,8 @@ from uuid import UUID
 from joserfc import jws
 from joserfc.errors import JoseError
 
-from ops.auth import ALGORITHM, SigningKeys
 from ops.bootstrap import command_event
+from ops.signing_keys import ALGORITHM, SigningKeys
 from persistence import audit, audit_chain
 from persistence.audit_chain import Head, Verdict
 from persistence.database import Database

@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from persistence import audit, grants, users
+from persistence import audit, grants, sign_in, users
 from persistence.database import Database, add
 from persistence.roles import Role
 from persistence.tables.audit import AuditEventRow, Outcome
 from persistence.tables.identity import OrganizationRow, RoleGrantRow, UserRow
 from resolvers import checks
+from resolvers.access import missing
+from resolvers.refusals import Refusal, RefusalCode
+from resolvers.sign_in import PasswordHasher
+
+SHORTEST_PASSWORD = 12
 
 
 async def create_admin(
@@ -40,6 +45,30 @@ async def create_admin(
         event = command_event(tenant.id, "createAdmin", "User", [person.id])
         await audit.append(connection, event, {}, {"email": email, "name": name})
         return person
+
+
+async def set_admin_password(
+    database: Database, hasher: PasswordHasher, *, slug: str, email: str, password: str
+) -> None:
+    """Gives an admin a password, and ends their other sessions. Raises `Refusal`."""
+    if not SHORTEST_PASSWORD <= len(password) <= 1_000 or "\0" in password:
+        raise Refusal(
+            RefusalCode.BAD_INPUT, f"A password has {SHORTEST_PASSWORD} to 1,000 characters."
+        )
+    found = await find_user(database, slug=slug, email=email)
+    if found is None:
+        raise missing("person")
+    user_id, organization_id = found
+    hashed = await hasher.hash(password)
+    async with database.transaction() as connection:
+        if Role.ADMIN not in {g.role for g in await grants.grants_of(connection, user_id)}:
+            raise Refusal(RefusalCode.FORBIDDEN, "Only admins sign in with a password.")
+        await sign_in.set_password(connection, organization_id, user_id, hashed)
+        await sign_in.sign_out_everywhere(
+            connection, [user_id], datetime.now(UTC), "the password was changed"
+        )
+        event = command_event(organization_id, "setPassword", "User", [user_id])
+        await audit.append(connection, event, {}, {})
 
 
 def command_event(

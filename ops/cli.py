@@ -14,13 +14,13 @@ from rich.console import Console
 from observability.logs import configure_logs, logger
 from ops import audit
 from ops.audit import BadCheckpoint
-from ops.auth import SigningKeyError
-from ops.bootstrap import command_event, create_admin, find_user
+from ops.bootstrap import command_event, create_admin, find_user, set_admin_password
 from ops.demo.client import ApiError
 from ops.demo.run import run_demo
 from ops.embedded_postgres import EmbeddedPostgresError
 from ops.processes import probing, serving, until_signalled, working
 from ops.settings import Settings, SettingsError, load_settings, unknown_variables
+from ops.signing_keys import SigningKeyError, SigningKeys
 from ops.wiring import database_address, direct_address, open_resources
 from persistence.audit import append
 from persistence.direct import DATABASE_ERRORS
@@ -31,6 +31,8 @@ from schema.root import build_schema
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 admin = typer.Typer(no_args_is_help=True, help="Administrators.")
 app.add_typer(admin, name="admin")
+keys = typer.Typer(no_args_is_help=True, help="The keys that sign access tokens.")
+app.add_typer(keys, name="keys")
 audit_log = typer.Typer(no_args_is_help=True, help="The audit log.")
 app.add_typer(audit_log, name="audit")
 
@@ -198,6 +200,53 @@ def create(
             typer.echo(f"{person.name} <{person.email}> administers {organization}.")
 
     _run(main())
+
+
+@admin.command("password")
+def password(
+    email: Annotated[str, typer.Argument(help="An admin's e-mail address.")],
+    organization: Annotated[str, typer.Option(help="The organization's short name.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Set the password with which an admin signs in; it is read from the terminal or stdin."""
+    if sys.stdin.isatty():
+        chosen = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        chosen = sys.stdin.readline().rstrip("\n")
+
+    async def main() -> None:
+        async with open_resources(_settings(data_dir, log_level="WARNING")) as resources:
+            await set_admin_password(
+                resources.database,
+                resources.sign_in.hasher,
+                slug=organization,
+                email=email,
+                password=chosen,
+            )
+            typer.echo(f"{email} signs in with the new password; other sessions are over.")
+
+    _run(main())
+
+
+@keys.command("rotate")
+def keys_rotate(
+    now: Annotated[
+        bool, typer.Option("--now", help="A key leaked: end every token it signed, at once.")
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Add a signing key that signs in 15 minutes, and drop those that are no longer needed.
+
+    Running processes read the file again by themselves.
+    """
+    path = _settings(data_dir, log_level="WARNING").signing_key_path
+    try:
+        rotated = SigningKeys.load(path).rotated(at_once=now)
+        rotated.save(path)
+    except (OSError, SigningKeyError) as e:
+        _stop(f"{path}: {getattr(e, 'strerror', None) or e}")
+    kids = ", ".join(key["kid"] for key in rotated.public_jwks()["keys"])
+    typer.echo(f"{path} has now: {kids}")
 
 
 @audit_log.command("verify")

@@ -2,37 +2,47 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from observability.logs import correlate, logger
 from ops.edge.contexts import Credentials, OperationFacts, Principal
+from ops.sign_in.provider_tokens import Subject
 from ops.wiring import Resources
-from persistence.users import find_viewer
+from persistence import api_tokens
+from persistence.sign_in import find_identity
+from persistence.users import Proof, find_viewer, organization_by_slug
+from persistence.visibility import Viewer
 from resolvers.context import RequestContext, utc_now
 from resolvers.refusals import Refusal, RefusalCode
+
+API_TOKEN = "assay_"  # noqa: S105 - how they begin, not one of them
 
 
 @dataclass(frozen=True)
 class Caller:
     """Someone whose token was verified, or nobody."""
 
-    user_id: UUID | None
-    organization_id: UUID | None
-    expires_at: datetime | None
+    proof: Proof | None
+    api_token_id: UUID | None = None
 
     @property
     def key(self) -> str:
         """One a person."""
-        return str(self.user_id or "")
+        return "" if self.proof is None else str(self.proof.user_id)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the token ends by itself."""
+        return None if self.proof is None else self.proof.expires_at
 
     @property
     def anonymous(self) -> bool:
         """Whether no token was shown."""
-        return self.user_id is None
+        return self.proof is None
 
 
-NOBODY = Caller(None, None, None)
+NOBODY = Caller(None)
 
 
 @dataclass(frozen=True)
@@ -62,8 +72,67 @@ class RequestContexts:
             raise Refusal(
                 RefusalCode.UNAUTHENTICATED, "Send the token as `Authorization: Bearer <token>`."
             )
-        claims = self.resources.tokens.verify_token(token.strip())
-        return Caller(claims.user_id, claims.organization_id, claims.expires_at)
+        return await self._verified(token.strip())
+
+    async def _verified(self, token: str) -> Caller:
+        """Whose token it is: of a service, of a provider that is trusted, or ours."""
+        if token.startswith(API_TOKEN):
+            return await self._service(token)
+        subject = await self.resources.provider_tokens.verify(token)
+        if subject is not None:
+            return await self._of_provider(subject)
+        claims = self.resources.tokens.verify_token(token)
+        return Caller(
+            Proof(
+                claims.user_id,
+                claims.organization_id,
+                claims.expires_at,
+                claims.issued_at,
+                claims.session_id,
+                claims.real_user_id,
+            )
+        )
+
+    async def _service(self, token: str) -> Caller:
+        prefix, _, secret = token.removeprefix(API_TOKEN).partition("_")
+        async with self.resources.database.transaction() as connection:
+            found = await api_tokens.find_by_secret(connection, prefix, secret)
+            if found is not None:
+                await api_tokens.note_use(connection, found.id)
+        if found is None:
+            raise Refusal(RefusalCode.UNAUTHENTICATED, "There is no such API token.")
+        return Caller(
+            Proof(
+                found.user_id,
+                found.organization_id,
+                found.expires_at,
+                scopes=frozenset(found.scopes),
+                course_id=found.course_id,
+            ),
+            found.id,
+        )
+
+    async def _of_provider(self, subject: Subject) -> Caller:
+        async with self.resources.database.read() as connection:
+            known = await organization_by_slug(connection, subject.organization)
+            identity = (
+                None
+                if known is None
+                else await find_identity(connection, known.id, subject.issuer, subject.subject)
+            )
+        if identity is None:
+            raise Refusal(
+                RefusalCode.UNAUTHENTICATED,
+                "This account has not signed in here. Sign in once at /auth/login.",
+            )
+        return Caller(
+            Proof(
+                identity.user_id,
+                identity.organization_id,
+                subject.expires_at,
+                subject.issued_at,
+            )
+        )
 
     async def context(self, principal: Principal, operation: OperationFacts) -> RequestContext:
         """A fresh context with the rights the caller has now. Raises `Refusal`."""
@@ -73,18 +142,10 @@ class RequestContexts:
         if not operation.event:
             logger.info("operation", kind=operation.kind, operation=operation.name)
         viewer = None
-        if principal.user_id is not None and principal.organization_id is not None:
-            expires_at = principal.expires_at or datetime.max.replace(tzinfo=UTC)
-            if expires_at <= self.now():
+        if principal.proof is not None:
+            if principal.proof.expires_at <= self.now():
                 raise Refusal(RefusalCode.TOKEN_EXPIRED, "The access token has expired.")
-            async with self.resources.database.read() as connection:
-                viewer = await find_viewer(
-                    connection, principal.user_id, principal.organization_id, expires_at
-                )
-            if viewer is None:
-                raise Refusal(
-                    RefusalCode.UNAUTHENTICATED, "The person this token is for has no access."
-                )
+            viewer = await self._viewer(principal.proof, principal.api_token_id)
         return RequestContext(
             database=self.resources.database,
             bus=self.resources.bus,
@@ -93,5 +154,19 @@ class RequestContexts:
             signed_in=viewer,
             correlation_id=operation.correlation_id,
             now=self.now,
+            issue_access=self.resources.issue_access,
             renew=lambda: self.context(principal, operation),
         )
+
+    async def _viewer(self, proof: Proof, api_token_id: UUID | None) -> Viewer:
+        async with self.resources.database.read() as connection:
+            ended = api_token_id is not None and not await api_tokens.token_in_force(
+                connection, api_token_id
+            )
+            viewer = None if ended else await find_viewer(connection, proof)
+        if viewer is None:
+            raise Refusal(
+                RefusalCode.UNAUTHENTICATED,
+                "This token is no longer good: its session is over, or its owner has no access.",
+            )
+        return viewer

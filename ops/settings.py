@@ -23,6 +23,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.sources import read_env_file
 
+from ops.sign_in.providers import Provider
+
 PREFIX = "ASSAY_"
 MEGABYTE = 1_000_000
 REDIS_OPTIONS = {"db", "ssl_ca_certs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
@@ -209,6 +211,24 @@ class Settings(EdgeSettings):
     token_ttl_seconds: int = Field(
         900, ge=30, le=900, description="Life of an access token, in seconds; at most 900."
     )
+    public_url: str = Field(
+        "",
+        pattern=r"^(https?://[A-Za-z0-9.\-\[\]:]+)?$",
+        description="Where browsers find this server, as https://assay.example.edu, for the "
+        "sign-in. Empty: http://<ASSAY_HOST>:<ASSAY_PORT>.",
+    )
+    oidc_providers: tuple[Provider, ...] = Field(
+        (),
+        description="OpenID providers, a JSON list: name, organization, issuer, client_id, "
+        "client_secret; see ops/sign_in/README.md. At the provider, allow "
+        "<ASSAY_PUBLIC_URL>/auth/callback/<name>.",
+    )
+    session_days: float = Field(
+        30.0, gt=0, le=366, description="Longest time from one sign-in to the next, in days."
+    )
+    refresh_days: float = Field(
+        7.0, gt=0, le=366, description="Time after which an unused session ends, in days."
+    )
     signing_key_file: HomePath | None = Field(
         None,
         description="Private JWK set that signs access tokens; made where it is missing. "
@@ -252,6 +272,9 @@ class Settings(EdgeSettings):
                 "ASSAY_STATEMENT_TIMEOUT_MS: must be below ASSAY_OPERATION_SECONDS, so that a slow "
                 "statement ends before its request does"
             )
+        names = [provider.name for provider in self.oidc_providers]
+        if len(names) != len(set(names)):
+            raise ValueError("ASSAY_OIDC_PROVIDERS: two providers have the same name")
         if self.database_direct_url is not None and self.database_url is None:
             raise ValueError("ASSAY_DATABASE_DIRECT_URL: needs ASSAY_DATABASE_URL beside it")
         return self

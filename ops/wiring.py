@@ -1,10 +1,13 @@
 """Everything a process holds, opened in order and closed in reverse."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
+
+import httpx
 
 from agents.grading.statistical.members import OfflineMembers
 from agents.grading.team import GradingTeam
@@ -14,15 +17,23 @@ from agents.ports import PassageSearch
 from agents.study.members import offline_members
 from agents.study.team import StudyTeam
 from observability.metrics import Metrics
-from ops.auth import AccessTokens, SigningKeys
+from ops.auth import AccessTokens
 from ops.embedded_postgres import embedded_postgres
 from ops.settings import Settings
+from ops.sign_in.login import PROVIDER_SECONDS, ProviderLogin
+from ops.sign_in.passwords import Argon2Passwords
+from ops.sign_in.provider_keys import ProviderKeys
+from ops.sign_in.provider_tokens import ProviderTokens
+from ops.signing_keys import SigningKeys
 from persistence.backends import open_bus
 from persistence.bus import Bus
 from persistence.cache import open_cache
 from persistence.database import Database, create_database, open_database
 from persistence.followers import StreamFollowers, open_followers
 from persistence.migrations import migrate
+from persistence.visibility import Viewer
+from resolvers.context import utc_now
+from resolvers.sign_in import SignInResources
 from resolvers.work import WorkResources
 
 EMBEDDED_DATABASE = "assay"
@@ -40,12 +51,25 @@ class Resources:
     query_embedder: CachedEmbedder
     keys: SigningKeys
     tokens: AccessTokens
+    login: ProviderLogin
+    provider_tokens: ProviderTokens
+    sign_in: SignInResources
     metrics: Metrics
 
     def issue_token(self, user_id: UUID, organization_id: UUID, seconds: int) -> str:
         """An access token made on the command line, of up to 12 hours."""
         return self.tokens.issue_token(
             user_id, organization_id, timedelta(seconds=seconds), long_lived=True
+        )
+
+    def issue_access(self, viewer: Viewer, user_id: UUID, seconds: int) -> str:
+        """A token with which the viewer acts as the person, in the viewer's own session."""
+        return self.tokens.issue_token(
+            user_id,
+            viewer.organization_id,
+            timedelta(seconds=seconds),
+            session_id=viewer.session_id,
+            real_user_id=viewer.user_id,
         )
 
     def work(self) -> WorkResources:
@@ -110,6 +134,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         bus = await stack.enter_async_context(open_bus(database, redis_url))
         cache = await stack.enter_async_context(open_cache(redis_url, metrics.cache_read))
         followers = await stack.enter_async_context(open_followers(database, bus))
+        http = httpx.AsyncClient(timeout=PROVIDER_SECONDS, trust_env=False)
+        await stack.enter_async_context(http)
+        providers = [ProviderKeys(provider, http) for provider in settings.oidc_providers]
         keys = SigningKeys.load_or_create(settings.signing_key_path)
         embedder = MiniLM()
         stack.callback(embedder.close)
@@ -126,6 +153,16 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 settings.token_issuer,
                 settings.token_audience,
                 ttl=timedelta(seconds=settings.token_ttl_seconds),
+            ),
+            login=ProviderLogin(providers),
+            provider_tokens=ProviderTokens(providers, time.time),
+            sign_in=SignInResources(
+                database=database,
+                bus=bus,
+                hasher=Argon2Passwords(),
+                now=utc_now,
+                session_life=timedelta(days=settings.session_days),
+                refresh_life=timedelta(days=settings.refresh_days),
             ),
             metrics=metrics,
         )

@@ -1,14 +1,15 @@
 """People and organizations."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from persistence.database import Connection, change, fetch, fetch_one
-from persistence.grants import grants_of
+from persistence.grants import grants_of, in_force
 from persistence.identifiers import uuid7
 from persistence.lifecycle.courses import EnrollmentState
 from persistence.roles import Role
@@ -17,30 +18,38 @@ from persistence.tables.identity import (
     OrganizationRow,
     UserRow,
     organizations,
+    role_grants,
     users,
 )
+from persistence.tables.sign_in import sessions
 from persistence.visibility import Viewer, sees_users
 
 
-async def find_viewer(
-    connection: Connection, user_id: UUID, organization_id: UUID, expires_at: datetime
-) -> Viewer | None:
-    """The person with the roles in force now; None when unknown or suspended."""
-    user = await fetch_one(
-        connection,
-        select(users).where(
-            users.c.id == user_id,
-            users.c.organization_id == organization_id,
-            users.c.suspended.is_(False),
-        ),
-        UserRow,
-    )
+@dataclass(frozen=True)
+class Proof:
+    """What a verified token said of its bearer."""
+
+    user_id: UUID
+    organization_id: UUID
+    expires_at: datetime
+    issued_at: datetime | None = None
+    session_id: UUID | None = None
+    real_user_id: UUID | None = None
+    scopes: frozenset[str] | None = None
+    course_id: UUID | None = None
+
+
+async def find_viewer(connection: Connection, proof: Proof) -> Viewer | None:
+    """The person with the roles in force now; None when unknown, suspended or signed out."""
+    user = await fetch_one(connection, select(users).where(*_let_in(proof)), UserRow)
     if user is None:
         return None
-    grants = await grants_of(connection, user_id)
+    if proof.real_user_id is not None and not await _administers(connection, proof):
+        return None
+    grants = await grants_of(connection, user.id)
     enrolled = await connection.scalars(
         select(enrollments.c.course_id).where(
-            enrollments.c.user_id == user_id,
+            enrollments.c.user_id == user.id,
             enrollments.c.role == Role.STUDENT,
             enrollments.c.state == EnrollmentState.ACTIVE,
         )
@@ -49,20 +58,68 @@ async def find_viewer(
     for grant in grants:
         if grant.course_id is not None:
             courses.setdefault(Role(grant.role), set()).add(grant.course_id)
+    whole = {Role(g.role) for g in grants if g.course_id is None}
+    if proof.course_id is not None:
+        courses = {role: ids & {proof.course_id} for role, ids in courses.items()}
+        whole = set()
     return Viewer(
         user_id=user.id,
         organization_id=user.organization_id,
         email=user.email,
         name=user.name,
-        expires_at=expires_at,
-        organization_roles=frozenset(Role(g.role) for g in grants if g.course_id is None),
+        expires_at=proof.expires_at,
+        organization_roles=frozenset(whole),
         courses={role: frozenset(ids) for role, ids in courses.items()},
         observes=frozenset(
             (g.course_id, g.observed_student_id)
             for g in grants
-            if g.course_id is not None and g.observed_student_id is not None
+            if g.course_id is not None
+            and g.observed_student_id is not None
+            and g.course_id in courses[Role.OBSERVER]
         ),
+        real_user_id=proof.real_user_id,
+        scopes=proof.scopes,
+        session_id=proof.session_id,
     )
+
+
+def _let_in(proof: Proof) -> list[ColumnElement[bool]]:
+    conditions = [users.c.id == proof.user_id, *_not_shut_out(proof)]
+    if proof.session_id is not None:
+        open_session = select(sessions.c.id).where(
+            sessions.c.id == proof.session_id,
+            sessions.c.organization_id == proof.organization_id,
+            sessions.c.ended_at.is_(None),
+        )
+        conditions.append(open_session.exists())
+    return conditions
+
+
+def _not_shut_out(proof: Proof) -> list[ColumnElement[bool]]:
+    conditions = [
+        users.c.organization_id == proof.organization_id,
+        users.c.suspended.is_(False),
+    ]
+    if proof.issued_at is not None and proof.session_id is None:
+        # A token says its second alone: one of the same second is taken for an earlier one.
+        left = func.date_trunc("second", users.c.signed_out_at)
+        conditions.append(or_(left.is_(None), left < proof.issued_at))
+    return conditions
+
+
+async def _administers(connection: Connection, proof: Proof) -> bool:
+    """Whether who acts as another is an admin of the same organization still."""
+    found = await connection.execute(
+        select(users.c.id)
+        .join(role_grants, role_grants.c.user_id == users.c.id)
+        .where(
+            users.c.id == proof.real_user_id,
+            *_not_shut_out(proof),
+            role_grants.c.role == Role.ADMIN,
+            in_force(),
+        )
+    )
+    return found.first() is not None
 
 
 async def users_by_id(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, and_, or_, tuple_
+from sqlalchemy import ColumnElement, Table, and_, false, or_, tuple_
 
 from persistence.lifecycle.assignments import AssignmentState
 from persistence.lifecycle.documents import SEARCHABLE
@@ -35,7 +35,10 @@ class Viewer:
     observes: frozenset[tuple[UUID, UUID]] = frozenset()
     """(course, student) pairs that OBSERVER grants name."""
     real_user_id: UUID | None = None
-    """Who acts as this person, where somebody does."""
+    """Who acts as this person, where somebody does: they only read."""
+    scopes: frozenset[str] | None = None
+    """The permissions an API token is limited to; None for a person."""
+    session_id: UUID | None = None
 
     def courses_as(self, *roles: Role) -> frozenset[UUID]:
         """The courses in which the viewer holds any of `roles`."""
@@ -149,6 +152,15 @@ def sees_grants(role_grants: Table, viewer: Viewer) -> ColumnElement[bool]:
             role_grants.c.course_id.in_(viewer.instructs),
         ),
     )
+
+
+def sees_api_tokens(tokens: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """One's own; all of the organization for an admin. A token sees none."""
+    if viewer.scopes is not None:
+        return false()
+    if viewer.is_admin:
+        return _within(tokens, viewer)
+    return and_(_within(tokens, viewer), tokens.c.user_id == viewer.user_id)
 
 
 def sees_audit_events(events: Table, viewer: Viewer) -> ColumnElement[bool]:

@@ -16,6 +16,8 @@ class Permission(StrEnum):
     COURSE_CREATE = "course:create"
     USER_CREATE = "user:create"
     USER_SUSPEND = "user:suspend"
+    USER_IMPERSONATE = "user:impersonate"
+    TOKEN_CREATE = "token:create"  # noqa: S105 - a permission, not a secret
     ROLE_GRANT = "role:grant"
     ENROLMENT_WRITE = "enrolment:write"
     DOCUMENT_WRITE = "document:write"
@@ -42,6 +44,8 @@ ROLES: MappingProxyType[Permission, frozenset[Role]] = MappingProxyType(
         Permission.COURSE_CREATE: frozenset({Role.ADMIN}),
         Permission.USER_CREATE: frozenset({Role.ADMIN}),
         Permission.USER_SUSPEND: frozenset({Role.ADMIN}),
+        Permission.USER_IMPERSONATE: frozenset({Role.ADMIN}),
+        Permission.TOKEN_CREATE: frozenset({Role.ADMIN, Role.INSTRUCTOR}),
         Permission.ROLE_GRANT: frozenset({Role.ADMIN, Role.INSTRUCTOR}),
         Permission.ENROLMENT_WRITE: frozenset({Role.ADMIN, Role.INSTRUCTOR}),
         Permission.DOCUMENT_WRITE: frozenset({Role.INSTRUCTOR, Role.DESIGNER}),
@@ -59,16 +63,35 @@ ROLES: MappingProxyType[Permission, frozenset[Role]] = MappingProxyType(
     }
 )
 
+# What no API token may do: decide about grades and about people.
+NEVER_A_SCOPE = frozenset(
+    {
+        Permission.ROLE_GRANT,
+        Permission.USER_SUSPEND,
+        Permission.USER_IMPERSONATE,
+        Permission.TOKEN_CREATE,
+        Permission.GRADE_DECIDE,
+        Permission.GRADE_RELEASE,
+    }
+)
+
 # Which roles an instructor may hand out, in their own course.
 COURSE_STAFF = frozenset({Role.MODERATOR, Role.GRADER, Role.BLIND_GRADER, Role.DESIGNER})
 
 
 def may(viewer: Viewer, permission: Permission, course_id: UUID | None = None) -> bool:
     """Whether a role of the viewer, in this course or over the organization, gives it."""
+    if not usable(viewer, permission):
+        return False
     roles = ROLES.get(permission, frozenset())
     if viewer.organization_roles & roles:
         return True
     return course_id is not None and course_id in viewer.courses_as(*roles)
+
+
+def usable(viewer: Viewer, permission: Permission) -> bool:
+    """Whether the scopes of the API token the viewer came with, if any, leave it."""
+    return viewer.scopes is None or permission in viewer.scopes
 
 
 def check(viewer: Viewer, permission: Permission, course_id: UUID | None = None) -> None:
@@ -90,6 +113,11 @@ def refusal(
         and not viewer.organization_roles
     ):
         return missing("course")
+    if not usable(viewer, permission):
+        return Refusal(
+            RefusalCode.FORBIDDEN,
+            f"This needs the permission {permission.value}, which this API token lacks.",
+        )
     return Refusal(
         RefusalCode.FORBIDDEN,
         f"This needs the permission {permission.value}, which none of your roles gives here.",

@@ -26,6 +26,13 @@ class QueryEmbedder(Protocol):
         """Unit vectors, float32, one row a text."""
 
 
+class IssueAccess(Protocol):
+    """Signs access tokens."""
+
+    def __call__(self, viewer: Viewer, user_id: UUID, seconds: int) -> str:
+        """A token with which the viewer acts as the person, in the viewer's own session."""
+
+
 def utc_now() -> datetime:
     """The clock of the process, in UTC."""
     return datetime.now(UTC)
@@ -47,6 +54,10 @@ class RequestContext:
     checked: set[Permission] = field(default_factory=set)
     course_ids: set[UUID] = field(default_factory=set)
     """The courses in which a permission was asked for."""
+    issue_access: "IssueAccess | None" = None
+    """Signs an access token for another person, where the process can."""
+    secrets: dict[UUID, str] = field(default_factory=dict)
+    """What this operation made and shows once, by the id it belongs to."""
     batches: dict[object, Any] = field(default_factory=dict)
     """Where the field adapter collects the parents of one level."""
 
@@ -75,5 +86,7 @@ class RequestContext:
     def note_own(self, permission: Permission) -> Viewer:
         """The viewer, where the permission follows from the row being their own."""
         viewer = self.viewer
+        if not access.usable(viewer, permission):
+            access.check(viewer, permission)
         self.checked.add(permission)
         return viewer

@@ -12,6 +12,7 @@ from persistence.keyset import Page
 from persistence.lifecycle.courses import GRANT, GrantEvent, GrantState
 from persistence.roles import Role
 from persistence.tables.identity import RoleGrantRow
+from persistence.users import Proof
 from persistence.visibility import Viewer
 from resolvers import checks
 from resolvers.access import COURSE_STAFF, ROLES, Permission, may, missing
@@ -169,7 +170,9 @@ async def explain_access(
     permission = Permission(permission.value)
     viewer = context.viewer
     async with context.database.read() as connection:
-        person = await users.find_viewer(connection, key, viewer.organization_id, viewer.expires_at)
+        person = await users.find_viewer(
+            connection, Proof(key, viewer.organization_id, viewer.expires_at)
+        )
         held = await grants.grants_of(connection, key) if person is not None else []
     roles = sorted(ROLES[permission])
     if person is None:

@@ -49,6 +49,11 @@ async def perform(
     context.checked.clear()
     context.course_ids.clear()
     try:
+        if context.viewer.real_user_id is not None:
+            raise Refusal(
+                RefusalCode.FORBIDDEN,
+                "Who acts as another person sees what they see and changes nothing.",
+            )
         ids, hints = await _done(context, action, work, idempotency_key)
     except Exception as e:
         error = refusal_of(e)

@@ -1,10 +1,11 @@
 """People."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from persistence import users
+from persistence import sign_in, users
 from persistence.followers import RIGHTS_TOPIC
 from persistence.tables.identity import OrganizationRow, UserRow
 from persistence.visibility import Viewer
@@ -23,6 +24,14 @@ class NewUser(Protocol):
 
     email: str
     name: str
+
+
+@dataclass(frozen=True)
+class Impersonation:
+    """Who is seen as, and the token to see with, which only the operation that made it has."""
+
+    user_id: UUID
+    access_token: str | None
 
 
 async def get_viewer(context: RequestContext) -> Viewer:
@@ -114,12 +123,51 @@ async def reinstate_user(
     return key
 
 
-async def _other_person(context: RequestContext, transaction: Transaction, user_id: str) -> UUID:
+async def sign_out_everywhere(
+    context: RequestContext, transaction: Transaction, *, user_id: str | None
+) -> UUID:
+    """Ends every session and every access token: of oneself, or by an admin of another."""
+    viewer = context.viewer
+    key = viewer.user_id
+    if user_id is None or key_of(user_id, "User", ("input", "userId")) == viewer.user_id:
+        context.note_own(Permission.USER_SUSPEND)
+    else:
+        key = await _other_person(context, transaction, user_id)
+    await sign_in.sign_out_everywhere(transaction.connection, [key], context.now(), "everywhere")
+    transaction.hint(RIGHTS_TOPIC)
+    return key
+
+
+async def impersonate_user(
+    context: RequestContext, transaction: Transaction, *, user_id: str, reason: str, minutes: int
+) -> UUID:
+    """A token with which an admin sees, for some minutes, what the person sees."""
+    checks.line(reason, "reason", most=500)
+    if not 1 <= minutes <= 15:
+        raise checks.bad("minutes", "minutes lies between 1 and 15.")
+    key = await _other_person(context, transaction, user_id, Permission.USER_IMPERSONATE)
+    if context.issue_access is None:
+        raise Refusal(RefusalCode.UNAVAILABLE, "This process signs no access tokens.")
+    context.secrets[key] = context.issue_access(context.viewer, key, minutes * 60)
+    return key
+
+
+async def load_impersonations(context: RequestContext, ids: Sequence[UUID]) -> list[Impersonation]:
+    """What this operation has just made, by the person's id."""
+    return [Impersonation(key, context.secrets.get(key)) for key in ids]
+
+
+async def _other_person(
+    context: RequestContext,
+    transaction: Transaction,
+    user_id: str,
+    permission: Permission = Permission.USER_SUSPEND,
+) -> UUID:
     path = ("input", "userId")
-    viewer = context.require(Permission.USER_SUSPEND)
+    viewer = context.require(permission)
     key = key_of(user_id, "User", path)
     if not await users.users_of_organization(transaction.connection, viewer.organization_id, [key]):
         raise missing("user", path)
     if key == viewer.user_id:
-        raise Refusal(RefusalCode.FORBIDDEN, "Nobody suspends themselves.", path)
+        raise Refusal(RefusalCode.FORBIDDEN, "Nobody does this to themselves.", path)
     return key

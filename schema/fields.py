@@ -197,13 +197,15 @@ def mutation(
     load: Callable[[RequestContext, Sequence[Any]], Awaitable[Sequence[Any]]],
     text: str,
     many: bool = False,
+    about: str | None = None,
 ) -> Any:
     """A field of Mutation: one input, one payload `{<noun>, userErrors}`.
 
-    `work` gets the input's fields by name; `load` reads back what the ids it returned name.
+    `work` gets the input's fields by name; `load` reads back what the ids it returned name. They
+    are ids of the noun's type, unless of the type `about`.
     """
     name = camel_case(work.__name__)
-    object_type = _type_name(payload, noun)
+    object_type = about or _type_name(payload, noun)
     PERMISSIONS["mutation", name] = permission
 
     async def resolve(root: Any, info: Info, input: Any) -> Any:  # noqa: A002 - the API's name

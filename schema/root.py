@@ -10,6 +10,7 @@ from resolvers import users
 from resolvers.context import RequestContext
 from resolvers.global_ids import parse_global_id
 from schema import (
+    api_tokens,
     assignments,
     audit,
     courses,
@@ -29,6 +30,7 @@ from schema.scalars import SCALARS
 Loader = Callable[[RequestContext, Sequence[Any]], Awaitable[Sequence[Any]]]
 
 NOUNS = (
+    api_tokens,
     assignments,
     audit,
     courses,
@@ -49,7 +51,9 @@ LOADERS: dict[str, Loader] = {
 
 
 @strawberry.type(description="What can be read.")
-class Query(audit.AuditQueries, courses.CourseQueries, grants.GrantQueries):
+class Query(
+    api_tokens.ApiTokenQueries, audit.AuditQueries, courses.CourseQueries, grants.GrantQueries
+):
     @root_field("Who the access token speaks for.")
     async def viewer(context: RequestContext) -> people.Viewer:
         return await users.get_viewer(context)
@@ -65,6 +69,7 @@ class Query(audit.AuditQueries, courses.CourseQueries, grants.GrantQueries):
 
 @strawberry.type(description="What can be changed. Every mutation takes one input.")
 class Mutation(
+    api_tokens.ApiTokenMutations,
     assignments.AssignmentMutations,
     courses.CourseMutations,
     documents.DocumentMutations,

@@ -41,6 +41,8 @@ described_enum(
     COURSE_CREATE="Open courses.",
     USER_CREATE="Make people known to the organization.",
     USER_SUSPEND="Shut people out and let them in again.",
+    USER_IMPERSONATE="See, for some minutes, what another person sees.",
+    TOKEN_CREATE="Make tokens for services.",  # noqa: S106 - a description
     ROLE_GRANT="Give and take roles.",
     ENROLMENT_WRITE="Enrol students and end enrolments.",
     DOCUMENT_WRITE="Add and take away a course's material.",
@@ -136,6 +138,46 @@ class SuspendUserPayload:
     user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
 
 
+@strawberry.input(description="Whom to sign out.")
+class SignOutEverywhereInput:
+    user_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Another person, by an admin; left out, oneself."
+    )
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
+
+
+@strawberry.type(description="What signOutEverywhere did.")
+class SignOutEverywherePayload:
+    user: User | None = described("Who was signed out; null when refused.")
+    user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
+
+
+@strawberry.input(description="Whose view is needed, and why.")
+class ImpersonateUserInput:
+    user_id: strawberry.ID = described("The person.")
+    reason: str = described("Why, for those who ask later; it stays in the audit log.")
+    minutes: int = strawberry.field(default=15, description="How long, 1 to 15.")
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
+
+
+@strawberry.type(description="Seeing what another person sees.")
+class Impersonation:
+    access_token: str | None = described(
+        "An access token that sees what the person sees and changes nothing; null where the "
+        "idempotency key was used before."
+    )
+
+    @batched("The person.")
+    async def user(parents: Sequence[Any], context: RequestContext) -> Sequence[User]:
+        return await users.get_users(context, [i.user_id for i in parents])
+
+
+@strawberry.type(description="What impersonateUser did.")
+class ImpersonateUserPayload:
+    impersonation: Impersonation | None = described("The token and for whom; null when refused.")
+    user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
+
+
 @strawberry.type
 class UserMutations:
     create_users = mutation(
@@ -165,6 +207,25 @@ class UserMutations:
         noun="user",
         load=users.load_users,
         text="Lets a suspended person in again, with the roles they hold.",
+    )
+    sign_out_everywhere = mutation(
+        users.sign_out_everywhere,
+        permission=Permission.USER_SUSPEND,
+        input_type=SignOutEverywhereInput,
+        payload=SignOutEverywherePayload,
+        noun="user",
+        load=users.load_users,
+        text="Ends every session and access token of a person, open subscriptions too.",
+    )
+    impersonate_user = mutation(
+        users.impersonate_user,
+        permission=Permission.USER_IMPERSONATE,
+        input_type=ImpersonateUserInput,
+        payload=ImpersonateUserPayload,
+        noun="impersonation",
+        about="User",
+        load=users.load_impersonations,
+        text="Break-glass: sees for some minutes what a person sees, with a reason that is kept.",
     )
 
 

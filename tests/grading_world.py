@@ -45,7 +45,7 @@ from persistence.tables.grades import GradeRow, GradeVersionRow
 from persistence.tables.grading import GradingRunRow, GradingTaskRow, grading_runs, grading_tasks
 from persistence.tables.identity import OrganizationRow, RoleGrantRow, UserRow
 from persistence.tables.submissions import AttemptRow, QuestionResponseRow, SubmissionRow
-from persistence.users import find_viewer
+from persistence.users import Proof, find_viewer
 from resolvers import grades, grading, mutations
 from resolvers.access import Permission
 from resolvers.audit import Action
@@ -174,7 +174,7 @@ class GradingWorld:
         who = user_id or self.instructor
         async with self.database.read() as connection:
             viewer = await find_viewer(
-                connection, who, self.organization_id, datetime.max.replace(tzinfo=UTC)
+                connection, Proof(who, self.organization_id, datetime.max.replace(tzinfo=UTC))
             )
 
         async def renew() -> RequestContext:

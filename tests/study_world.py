@@ -19,7 +19,7 @@ from persistence.followers import StreamFollowers, open_followers
 from persistence.roles import Role
 from persistence.tables.courses import CourseRow, EnrollmentRow
 from persistence.tables.identity import OrganizationRow, RoleGrantRow, UserRow
-from persistence.users import find_viewer
+from persistence.users import Proof, find_viewer
 from resolvers import documents, mutations
 from resolvers.access import Permission
 from resolvers.audit import Action
@@ -76,7 +76,7 @@ class StudyWorld:
         """A context with the rights this person has now, which can be renewed."""
         async with self.database.read() as connection:
             viewer = await find_viewer(
-                connection, user_id, self.organization_id, datetime.max.replace(tzinfo=UTC)
+                connection, Proof(user_id, self.organization_id, datetime.max.replace(tzinfo=UTC))
             )
 
         async def renew() -> RequestContext:

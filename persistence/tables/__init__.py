@@ -9,6 +9,7 @@ from persistence.tables import (
     grading,
     identity,
     records,
+    sign_in,
     study,
     submissions,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "identity",
     "metadata",
     "records",
+    "sign_in",
     "study",
     "submissions",
 ]

@@ -32,6 +32,8 @@ class UserRow(Stamped, table=True):
     email: str
     name: str
     suspended: bool = False
+    signed_out_at: datetime | None = Field(default=None, sa_type=Moment)
+    """Access tokens issued before are no longer taken."""
 
 
 class RoleGrantRow(Stamped, table=True):

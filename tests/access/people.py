@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ops.bootstrap import create_admin, find_user
@@ -115,6 +116,14 @@ async def _objects(
     await instructor.change(gql.FINALISE, gradeIds=[grade])
     await instructor.change(gql.RELEASE, gradeIds=[grade])
     session, message = await _studied(owner, world)
+    token = await instructor.change(
+        "mutation($input: CreateApiTokenInput!) { createApiToken(input: $input) {"
+        " apiToken { id } userErrors { code } } }",
+        name="LMS",
+        scopes=["RUBRIC_WRITE"],
+        courseId=world.course_id,
+        expiresAt=(datetime.now(UTC) + timedelta(days=1)).isoformat(),
+    )
     own = await owner.ask("{ viewer { user { id } organization { id } } }")
     (enrollment,) = await instructor.change(gql.ENROL, courseId=world.course_id, emails=[ANN])
     rubric = await instructor.ask(
@@ -125,6 +134,7 @@ async def _objects(
     held = (await instructor.ask(grants, {"c": world.course_id}))["roleGrants"]["nodes"]
     return {
         "AnchorPaper": found["a"]["questions"][0]["anchorPapers"][0]["id"],
+        "ApiToken": token["id"],
         "Assignment": assignment,
         "Assignment (draft)": draft["id"],
         "Attempt": found["s"]["attempts"][0]["id"],

@@ -12,12 +12,13 @@ from sqlalchemy import update
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from ops.auth import AccessTokens, SigningKeys
+from ops.auth import AccessTokens
 from ops.bootstrap import find_user
 from ops.demo import documents as gql
 from ops.demo.client import Client
 from ops.processes import serving
 from ops.settings import load_settings
+from ops.signing_keys import SigningKeys
 from ops.wiring import open_resources
 from persistence.database import Database
 from persistence.migrations import head

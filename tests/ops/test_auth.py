@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from ops.auth import AccessTokens, SigningKeyError, SigningKeys, TokenClaims
+from ops.auth import AccessTokens, TokenClaims
+from ops.signing_keys import SigningKeyError, SigningKeys
 from resolvers.refusals import Refusal, RefusalCode
 
 USER, ORGANIZATION = uuid4(), uuid4()
@@ -78,7 +79,11 @@ def test_a_token_says_who_where_and_until_when(tokens: AccessTokens) -> None:
     token = tokens.issue_token(USER, ORGANIZATION)
     verified = tokens.verify_token(token)
     assert verified == TokenClaims(
-        USER, ORGANIZATION, datetime.fromtimestamp(NOW + 900, UTC), verified.jti
+        USER,
+        ORGANIZATION,
+        datetime.fromtimestamp(NOW, UTC),
+        datetime.fromtimestamp(NOW + 900, UTC),
+        verified.jti,
     )
     assert tokens.verify_token(token) == verified
     assert tokens.verify_token(tokens.issue_token(USER, ORGANIZATION)).jti != verified.jti
@@ -340,7 +345,7 @@ def test_a_place_that_cannot_hold_the_file_is_named(tmp_path: Path) -> None:
 LOAD = """
 import sys
 from pathlib import Path
-from ops.auth import SigningKeys
+from ops.signing_keys import SigningKeys
 print("ready", flush=True)
 sys.stdin.readline()
 print(SigningKeys.load_or_create(Path(sys.argv[1])).signing_kid)
@@ -387,3 +392,45 @@ def test_the_loser_of_the_race_takes_the_winner_s_key(
     monkeypatch.setattr(SigningKeys, "generate", after_another_process)
     assert SigningKeys.load_or_create(path).signing_kid == winner[0].signing_kid
     assert [file.name for file in tmp_path.iterdir()] == ["signing.json"]
+
+
+def test_a_rotation_is_known_before_it_signs_and_old_keys_go(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "signing.json"
+    SigningKeys.load_or_create(path)
+
+    def read() -> SigningKeys:
+        loaded = SigningKeys.load(path)
+        loaded._clock = clock  # noqa: SLF001 - the test's clock
+        return loaded
+
+    keys = read()
+    old = AccessTokens(keys, "assay", "a", clock=clock).issue_token(USER, ORGANIZATION)
+    first = keys.signing_kid
+    keys.rotated().save(path)
+    keys = read()
+    assert (keys.signing_kid, len(keys.public_jwks()["keys"])) == (first, 2)
+    clock.now += 901
+    second = keys.signing_kid
+    assert second != first
+    clock.now -= 2
+    tokens = AccessTokens(keys, "assay", "a", clock=clock)
+    assert tokens.verify_token(old).user_id == USER
+    clock.now += 12 * 3600 + 2
+    assert {k["kid"] for k in keys.rotated().public_jwks()["keys"]} >= {second}
+    assert first not in {k["kid"] for k in keys.rotated().public_jwks()["keys"]}
+
+
+def test_a_leaked_key_ends_every_token_in_processes_that_run(tmp_path: Path) -> None:
+    path = tmp_path / "signing.json"
+    running = SigningKeys.load_or_create(path)
+    tokens = AccessTokens(running, "assay", "a")
+    token = tokens.issue_token(USER, ORGANIZATION)
+    assert tokens.verify_token(token)
+    SigningKeys.load(path).rotated(at_once=True).save(path)
+    running._looked = 0  # noqa: SLF001 - a second later
+    with pytest.raises(Refusal):
+        tokens.verify_token(token)
+    assert tokens.verify_token(tokens.issue_token(USER, ORGANIZATION))
+    path.write_text("{}")
+    running._looked = 0  # noqa: SLF001 - a second later
+    assert tokens.verify_token(tokens.issue_token(USER, ORGANIZATION)), "a bad file is left aside"

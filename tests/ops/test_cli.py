@@ -12,7 +12,9 @@ from ops.processes import until_signalled
 from tests.world import ADMIN, SLUG, World
 
 
-async def assay(cwd: Path, *arguments: str, **environment: str) -> tuple[int | None, str, str]:
+async def assay(
+    cwd: Path, *arguments: str, given: str = "", **environment: str
+) -> tuple[int | None, str, str]:
     """Exit code, stdout and stderr of `assay …`, run in `cwd` with this environment alone."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -21,11 +23,12 @@ async def assay(cwd: Path, *arguments: str, **environment: str) -> tuple[int | N
         *arguments,
         cwd=cwd,
         env={"PATH": os.environ["PATH"], "HOME": str(cwd)} | environment,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(60):
-        out, err = await process.communicate()
+        out, err = await process.communicate(given.encode())
     return process.returncode, out.decode(), err.decode()
 
 
