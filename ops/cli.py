@@ -18,12 +18,14 @@ from ops.bootstrap import command_event, create_admin, find_user, set_admin_pass
 from ops.demo.client import ApiError
 from ops.demo.run import run_demo
 from ops.embedded_postgres import EmbeddedPostgresError
+from ops.privacy import erase_person, export_person
 from ops.processes import probing, serving, until_signalled, working
 from ops.settings import Settings, SettingsError, load_settings, unknown_variables
 from ops.signing_keys import SigningKeyError, SigningKeys
 from ops.wiring import database_address, direct_address, open_resources
 from persistence.audit import append
 from persistence.direct import DATABASE_ERRORS
+from persistence.followers import RIGHTS_TOPIC
 from persistence.migrations import migrate as migrate_database
 from resolvers.refusals import Refusal
 from schema.root import build_schema
@@ -31,6 +33,8 @@ from schema.root import build_schema
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 admin = typer.Typer(no_args_is_help=True, help="Administrators.")
 app.add_typer(admin, name="admin")
+person = typer.Typer(no_args_is_help=True, help="The data of a person.")
+app.add_typer(person, name="person")
 keys = typer.Typer(no_args_is_help=True, help="The keys that sign access tokens.")
 app.add_typer(keys, name="keys")
 audit_log = typer.Typer(no_args_is_help=True, help="The audit log.")
@@ -224,6 +228,38 @@ def password(
                 password=chosen,
             )
             typer.echo(f"{email} signs in with the new password; other sessions are over.")
+
+    _run(main())
+
+
+@person.command("export")
+def person_export(
+    email: Annotated[str, typer.Argument(help="Their e-mail address.")],
+    organization: Annotated[str, typer.Option(help="The organization's short name.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Print all that is stored of a person, as JSON."""
+
+    async def main() -> None:
+        async with open_resources(_settings(data_dir, log_level="WARNING")) as resources:
+            typer.echo(await export_person(resources.database, organization, email))
+
+    _run(main())
+
+
+@person.command("erase")
+def person_erase(
+    email: Annotated[str, typer.Argument(help="Their e-mail address.")],
+    organization: Annotated[str, typer.Option(help="The organization's short name.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Erase a person's data for good; their grades stay under an id that names nobody."""
+
+    async def main() -> None:
+        async with open_resources(_settings(data_dir, log_level="WARNING")) as resources:
+            await erase_person(resources.database, organization, email)
+            await resources.bus.publish(RIGHTS_TOPIC, {})
+            typer.echo("Erased. Backups made before still hold the data.")
 
     _run(main())
 

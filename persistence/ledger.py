@@ -6,6 +6,7 @@ changed between a kill and the takeover), its answer is kept beside it under `<s
 nothing of another request is recalled, and nothing paid is lost from the account.
 """
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ async def record(
                 step_key=key,
                 request_hash=call.request_hash,
                 response=call.response,
+                response_sha256=hashlib.sha256(call.response.encode()).hexdigest(),
                 provider=call.provider,
                 model=call.model,
                 input_tokens=call.input_tokens,

@@ -16,6 +16,8 @@ class Permission(StrEnum):
     COURSE_CREATE = "course:create"
     USER_CREATE = "user:create"
     USER_SUSPEND = "user:suspend"
+    USER_EXPORT = "user:export"
+    USER_ERASE = "user:erase"
     USER_IMPERSONATE = "user:impersonate"
     TOKEN_CREATE = "token:create"  # noqa: S105 - a permission, not a secret
     ROLE_GRANT = "role:grant"
@@ -44,6 +46,8 @@ ROLES: MappingProxyType[Permission, frozenset[Role]] = MappingProxyType(
         Permission.COURSE_CREATE: frozenset({Role.ADMIN}),
         Permission.USER_CREATE: frozenset({Role.ADMIN}),
         Permission.USER_SUSPEND: frozenset({Role.ADMIN}),
+        Permission.USER_EXPORT: frozenset({Role.ADMIN}),
+        Permission.USER_ERASE: frozenset({Role.ADMIN}),
         Permission.USER_IMPERSONATE: frozenset({Role.ADMIN}),
         Permission.TOKEN_CREATE: frozenset({Role.ADMIN, Role.INSTRUCTOR}),
         Permission.ROLE_GRANT: frozenset({Role.ADMIN, Role.INSTRUCTOR}),
@@ -68,6 +72,8 @@ NEVER_A_SCOPE = frozenset(
     {
         Permission.ROLE_GRANT,
         Permission.USER_SUSPEND,
+        Permission.USER_EXPORT,
+        Permission.USER_ERASE,
         Permission.USER_IMPERSONATE,
         Permission.TOKEN_CREATE,
         Permission.GRADE_DECIDE,

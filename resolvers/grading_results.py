@@ -233,7 +233,7 @@ def ledger_hash(calls: Sequence[ModelCallRow]) -> str:
         [
             c.step_key,
             c.request_hash,
-            hashlib.sha256(c.response.encode()).hexdigest(),
+            c.response_sha256,
             c.provider,
             c.model,
             c.input_tokens,

@@ -18,6 +18,7 @@ from schema import (
     grades,
     grading,
     grants,
+    privacy,
     rubrics,
     study,
     submissions,
@@ -39,6 +40,7 @@ NOUNS = (
     grading,
     grants,
     people,
+    privacy,
     rubrics,
     study,
     submissions,
@@ -52,7 +54,11 @@ LOADERS: dict[str, Loader] = {
 
 @strawberry.type(description="What can be read.")
 class Query(
-    api_tokens.ApiTokenQueries, audit.AuditQueries, courses.CourseQueries, grants.GrantQueries
+    api_tokens.ApiTokenQueries,
+    audit.AuditQueries,
+    courses.CourseQueries,
+    grants.GrantQueries,
+    privacy.PrivacyQueries,
 ):
     @root_field("Who the access token speaks for.")
     async def viewer(context: RequestContext) -> people.Viewer:
@@ -77,6 +83,7 @@ class Mutation(
     grading.GradingMutations,
     grants.GrantMutations,
     people.UserMutations,
+    privacy.PrivacyMutations,
     rubrics.RubricMutations,
     study.StudyMutations,
     submissions.SubmissionMutations,

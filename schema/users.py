@@ -41,6 +41,8 @@ described_enum(
     COURSE_CREATE="Open courses.",
     USER_CREATE="Make people known to the organization.",
     USER_SUSPEND="Shut people out and let them in again.",
+    USER_EXPORT="Hand over all that is stored of a person.",
+    USER_ERASE="Erase a person's data.",
     USER_IMPERSONATE="See, for some minutes, what another person sees.",
     TOKEN_CREATE="Make tokens for services.",  # noqa: S106 - a description
     ROLE_GRANT="Give and take roles.",

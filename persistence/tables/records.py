@@ -51,6 +51,8 @@ class ModelCallRow(Stamped, table=True):
     step_key: str
     request_hash: str
     response: str
+    response_sha256: str
+    """In hex, of the UTF-8; outlives an erased response."""
     provider: str
     model: str
     input_tokens: int

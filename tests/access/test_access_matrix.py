@@ -30,6 +30,7 @@ ROOTS = {
     "Query.viewer": "{ viewer { name } }",
     "Query.courses": "{ courses { nodes { id } } }",
     "Query.apiTokens": "{ apiTokens { nodes { id } } }",
+    "Query.dataFlows": "{ dataFlows { feature } }",
     "Query.auditEvents": "{ auditEvents { nodes { id } } }",
     "Query.roleGrants": "{ roleGrants { nodes { id } } }",
     "Query.viewerCan": "query($c: ID!) { viewerCan(permission: VIEWER_READ, courseId: $c) }",
@@ -114,7 +115,8 @@ async def _followed(client: Any, document: str, key: str) -> str:
 
 def reached_otherwise() -> set[str]:
     """Fields that only an event or a root field shows."""
-    types = {"Viewer", "Access", "Impersonation", "GradingRunEvent", "StudyEvent", "AnswerChunk"}
+    types = {"Viewer", "Access", "GradingRunEvent", "StudyEvent", "AnswerChunk"}
+    types |= {"Impersonation", "PersonalData", "DataFlow"}
     return {f"{t}.{f}" for t in types for f in getattr(SCHEMA.type_map.get(t), "fields", {})}
 
 

@@ -1,0 +1,203 @@
+"""The register of stores: what each holds of a person, and what export and erasure do with it.
+
+One list; a test fails when the database has a table that is not on it. A feature that stores
+something adds its store here. `:person` is the person's id.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+ERASED = "Erased with the personal data of its person."
+
+_SUBMISSIONS = "SELECT id FROM submission WHERE student_id = :person"
+_ATTEMPTS = f"SELECT id FROM attempt WHERE submission_id IN ({_SUBMISSIONS})"
+_TASKS = f"SELECT id FROM grading_task WHERE submission_id IN ({_SUBMISSIONS})"
+_ASSESSMENTS = f"SELECT id FROM assessment WHERE submission_id IN ({_SUBMISSIONS})"
+_JUDGEMENTS = f"SELECT id FROM criterion_assessment WHERE assessment_id IN ({_ASSESSMENTS})"
+_GRADES = "SELECT id FROM grade WHERE student_id = :person"
+_VERSIONS = f"SELECT id FROM grade_version WHERE grade_id IN ({_GRADES})"
+_STUDY = "SELECT id FROM study_session WHERE user_id = :person"
+_MESSAGES = f"SELECT id FROM message WHERE session_id IN ({_STUDY})"
+_SESSIONS = "SELECT id FROM session WHERE user_id = :person"
+_RELEASED = "SELECT id FROM grade WHERE student_id = :person AND state = 'RELEASED'"
+_SHOWN = f"SELECT id FROM grade_version WHERE is_current AND grade_id IN ({_RELEASED})"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A table, or another place, and how it treats a person's data.
+
+    `exported` and `erased` are a WHERE condition; `values` are what the erased rows are set to,
+    None deletes them. `hidden` columns are left out of an export.
+    """
+
+    holds: str
+    exported: str | None = None
+    hidden: tuple[str, ...] = ()
+    erased: str | None = None
+    values: Mapping[str, str] | None = None
+
+
+def _none(why: str) -> Store:
+    return Store(f"Nothing of a person: {why}.")
+
+
+TABLES: Mapping[str, Store] = {
+    # In the order of erasure: what points at a row before the row.
+    "citation": Store(
+        "Passages quoted to a person.",
+        exported=f"message_id IN ({_MESSAGES})",
+        erased=f"message_id IN ({_MESSAGES})",
+    ),
+    "agent_step": Store(
+        "How an answer to a person came to be.", erased=f"message_id IN ({_MESSAGES})"
+    ),
+    "model_call": Store(
+        "What models answered about a person's work or questions. The hash of an answer stays, so "
+        "that the ledger hash of a grade can still be computed.",
+        erased=f"owner_id IN ({_TASKS}) OR owner_id IN ({_MESSAGES})",
+        values={"response": ""},
+    ),
+    "message": Store(
+        "A person's questions and the answers.",
+        exported=f"session_id IN ({_STUDY})",
+        hidden=("lease_owner", "lease_until", "fence"),
+        erased=f"session_id IN ({_STUDY})",
+    ),
+    "study_session": Store(
+        "A person's conversations with the tutor.",
+        exported="user_id = :person",
+        erased="user_id = :person",
+    ),
+    "evidence_span": Store(
+        "Quotes of a person's work. Where they stood stays.",
+        erased=f"criterion_assessment_id IN ({_JUDGEMENTS})",
+        values={"quote": ""},
+    ),
+    "criterion_assessment": Store(
+        "What graders wrote about a person's work. The points stay.",
+        erased=f"assessment_id IN ({_ASSESSMENTS})",
+        values={"rationale": ERASED},
+    ),
+    "criterion_score": Store(
+        "The decided points for a person's work, with reasons. The points stay.",
+        exported=f"grade_version_id IN ({_SHOWN})",
+        erased=f"grade_version_id IN ({_VERSIONS})",
+        values={"rationale": ERASED},
+    ),
+    "grade_version": Store(
+        "Decisions about a person's grade, with reasons. Score, decider and ledger hash stay.",
+        exported=f"id IN ({_SHOWN})",
+        hidden=("decided_by_user_id", "task_id"),
+        erased=f"grade_id IN ({_GRADES})",
+        values={"reason": ERASED, "feedback": ""},
+    ),
+    "grade": Store(
+        "Grades, by the person's id, which tells nobody anything afterwards. Exported once "
+        "released.",
+        exported=f"id IN ({_RELEASED})",
+        hidden=("released_by",),
+    ),
+    "question_response": Store(
+        "What a person handed in.",
+        exported=f"attempt_id IN ({_ATTEMPTS})",
+        erased=f"attempt_id IN ({_ATTEMPTS})",
+        values={"text": ""},
+    ),
+    "attempt": Store(
+        "When a person handed in, and the digest of it.",
+        exported=f"submission_id IN ({_SUBMISSIONS})",
+        hidden=("submitted_by",),
+        erased=f"submission_id IN ({_SUBMISSIONS})",
+        values={"sha256": "0" * 64},
+    ),
+    "submission": Store("That a person handed in.", exported="student_id = :person"),
+    "grading_task": _none("states and aliases of attempts"),
+    "assessment": _none("which grader looked at which attempt"),
+    "enrollment": Store(
+        "The courses a person is of.",
+        exported="user_id = :person",
+        erased="user_id = :person",
+        values={"state": "REMOVED"},
+    ),
+    "role_grant": Store(
+        "The roles a person held, and why.",
+        exported="user_id = :person",
+        hidden=("granted_by",),
+        erased="user_id = :person OR observed_student_id = :person",
+        values={"reason": ERASED, "state": "REVOKED"},
+    ),
+    "external_identity": Store(
+        "How providers know a person.", exported="user_id = :person", erased="user_id = :person"
+    ),
+    "refresh_token": Store("Digests of refresh tokens.", erased=f"session_id IN ({_SESSIONS})"),
+    "session": Store(
+        "When a person signed in; ended ones are deleted after 90 days.",
+        exported="user_id = :person",
+        erased="user_id = :person",
+    ),
+    "password": Store("The hash of an admin's password.", erased="user_id = :person"),
+    "api_token": Store(
+        "Tokens a person made for services.",
+        exported="user_id = :person",
+        hidden=("hash",),
+        erased="user_id = :person",
+    ),
+    "idempotency": Store("Keys a person's apps chose.", erased="user_id = :person"),
+    "users": Store(
+        "Name and e-mail address.",
+        exported="id = :person",
+        erased="id = :person",
+        values={
+            "name": "Erased person",
+            "email": "erased-{person}@erased.invalid",
+            "suspended": "true",
+        },
+    ),
+    "personal_value": Store(
+        "Texts of the audit log: what a person wrote, what was written about them alone, and what "
+        "names them. Deleted by `persistence.privacy`; the chain holds commitments.",
+        exported="event_id IN (SELECT id FROM audit_event WHERE actor_id = :person)",
+        hidden=("salt",),
+    ),
+    "audit_event": Store(
+        "What a person did, by their id. Never changed.",
+        exported="actor_id = :person",
+        hidden=("hash", "real_actor_id"),
+    ),
+    "document": Store(
+        "Course material. Who uploaded it stays, by their id.", exported="uploaded_by = :person"
+    ),
+    "grading_run": _none("who started it, by their id"),
+    "stream_event": _none("ids and states"),
+    "audit_chain": _none("numbers and hashes"),
+    "organization": _none("names of organizations"),
+    "course": _none("course content"),
+    "assignment": _none("course content"),
+    "question": _none("course content"),
+    "anchor_paper": _none("course content; whoever writes it leaves out whose it was"),
+    "rubric": _none("course content"),
+    "rubric_version": _none("course content"),
+    "criterion": _none("course content"),
+    "level": _none("course content"),
+    "document_version": _none("course material"),
+    "chunk": _none("course material and its vectors"),
+    "pgqueuer": _none("jobs, which carry ids"),
+    "pgqueuer_log": _none("jobs that ended, without their payloads; kept for 7 days"),
+    "pgqueuer_schedules": _none("not used"),
+    "pgqueuer_statistics": _none("not used"),
+    "alembic_version": _none("the version of the schema"),
+}
+
+ELSEWHERE: Mapping[str, Store] = {
+    "cache": Store(
+        "Vectors of search queries for a day, under digests of the queries: in the process, and in "
+        "Redis where one is configured. No text."
+    ),
+    "bus": Store("Hints with ids, and chunks of answers on their way to a reader. Not stored."),
+    "logs": Store("Ids and states; neither texts nor names nor addresses."),
+    "backups": Store(
+        "What they held when they were made; erase again after restoring one. Deleted rows leave "
+        "the data files with PostgreSQL's next VACUUM."
+    ),
+}
