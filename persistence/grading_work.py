@@ -28,6 +28,7 @@ from persistence.tables.grading import (
     grading_runs,
     grading_tasks,
 )
+from persistence.tables.identity import UserRow, users
 from persistence.tables.submissions import (
     AttemptRow,
     QuestionResponseRow,
@@ -45,6 +46,7 @@ class Material:
     course: CourseRow
     assignment: AssignmentRow
     submission: SubmissionRow
+    student: UserRow
     attempt: AttemptRow
     questions: Sequence[QuestionRow]
     criteria: Sequence[CriterionRow]
@@ -97,7 +99,10 @@ async def material_of(connection: Connection, task: GradingTaskRow) -> Material:
     course = await fetch_one(
         connection, select(courses).where(courses.c.id == run.course_id), CourseRow
     )
-    if assignment is None or course is None:
+    student = await fetch_one(
+        connection, select(users).where(users.c.id == submission.student_id), UserRow
+    )
+    if assignment is None or course is None or student is None:
         raise LookupError(task.id)
     questions = await questions_of(connection, [assignment.id])
     versions = {UUID(v) for v in run.config["rubric_versions"].values()}
@@ -107,6 +112,7 @@ async def material_of(connection: Connection, task: GradingTaskRow) -> Material:
         course=course,
         assignment=assignment,
         submission=submission,
+        student=student,
         attempt=attempt,
         questions=questions,
         criteria=criteria,

@@ -84,15 +84,6 @@ async def erase(
         if store.values is None:
             statement = f"DELETE FROM {table} WHERE {store.erased}"  # noqa: S608 - of the register
         else:
-            sets = ", ".join(f"{column} = :set_{column}" for column in store.values)
+            sets = ", ".join(f"{column} = {value}" for column, value in store.values.items())
             statement = f"UPDATE {table} SET {sets} WHERE {store.erased}"  # noqa: S608 - as above
-        await connection.execute(
-            text(statement), {"person": person} | _values(store.values, person)
-        )
-
-
-def _values(values: Mapping[str, str] | None, person: UUID) -> dict[str, object]:
-    return {
-        f"set_{column}": value == "true" if column == "suspended" else value.format(person=person)
-        for column, value in (values or {}).items()
-    }
+        await connection.execute(text(statement), {"person": person})

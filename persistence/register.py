@@ -7,7 +7,7 @@ something adds its store here. `:person` is the person's id.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-ERASED = "Erased with the personal data of its person."
+ERASED = "'Erased with the personal data of its person.'"
 
 _SUBMISSIONS = "SELECT id FROM submission WHERE student_id = :person"
 _ATTEMPTS = f"SELECT id FROM attempt WHERE submission_id IN ({_SUBMISSIONS})"
@@ -27,8 +27,8 @@ _SHOWN = f"SELECT id FROM grade_version WHERE is_current AND grade_id IN ({_RELE
 class Store:
     """A table, or another place, and how it treats a person's data.
 
-    `exported` and `erased` are a WHERE condition; `values` are what the erased rows are set to,
-    None deletes them. `hidden` columns are left out of an export.
+    `exported` and `erased` are a WHERE condition; `values` are SQL expressions the erased rows'
+    columns are set to, None deletes the rows. `hidden` columns are left out of an export.
     """
 
     holds: str
@@ -56,7 +56,7 @@ TABLES: Mapping[str, Store] = {
         "What models answered about a person's work or questions. The hash of an answer stays, so "
         "that the ledger hash of a grade can still be computed.",
         erased=f"owner_id IN ({_TASKS}) OR owner_id IN ({_MESSAGES})",
-        values={"response": ""},
+        values={"response": "''"},
     ),
     "message": Store(
         "A person's questions and the answers.",
@@ -72,7 +72,7 @@ TABLES: Mapping[str, Store] = {
     "evidence_span": Store(
         "Quotes of a person's work. Where they stood stays.",
         erased=f"criterion_assessment_id IN ({_JUDGEMENTS})",
-        values={"quote": ""},
+        values={"quote": "''"},
     ),
     "criterion_assessment": Store(
         "What graders wrote about a person's work. The points stay.",
@@ -90,7 +90,7 @@ TABLES: Mapping[str, Store] = {
         exported=f"id IN ({_SHOWN})",
         hidden=("decided_by_user_id", "task_id"),
         erased=f"grade_id IN ({_GRADES})",
-        values={"reason": ERASED, "feedback": ""},
+        values={"reason": ERASED, "feedback": "''"},
     ),
     "grade": Store(
         "Grades, by the person's id, which tells nobody anything afterwards. Exported once "
@@ -102,30 +102,34 @@ TABLES: Mapping[str, Store] = {
         "What a person handed in.",
         exported=f"attempt_id IN ({_ATTEMPTS})",
         erased=f"attempt_id IN ({_ATTEMPTS})",
-        values={"text": ""},
+        values={"text": "''"},
     ),
     "attempt": Store(
         "When a person handed in, and the digest of it.",
         exported=f"submission_id IN ({_SUBMISSIONS})",
         hidden=("submitted_by",),
         erased=f"submission_id IN ({_SUBMISSIONS})",
-        values={"sha256": "0" * 64},
+        values={"sha256": "repeat('0', 64)"},
     ),
     "submission": Store("That a person handed in.", exported="student_id = :person"),
-    "grading_task": _none("states and aliases of attempts"),
+    "grading_task": Store(
+        "States and aliases of attempts; the reasons to look, which quote the text.",
+        erased=f"submission_id IN ({_SUBMISSIONS})",
+        values={"reasons": "'[]'", "failure": "NULL"},
+    ),
     "assessment": _none("which grader looked at which attempt"),
     "enrollment": Store(
         "The courses a person is of.",
         exported="user_id = :person",
         erased="user_id = :person",
-        values={"state": "REMOVED"},
+        values={"state": "'REMOVED'"},
     ),
     "role_grant": Store(
         "The roles a person held, and why.",
         exported="user_id = :person",
         hidden=("granted_by",),
         erased="user_id = :person OR observed_student_id = :person",
-        values={"reason": ERASED, "state": "REVOKED"},
+        values={"reason": ERASED, "state": "'REVOKED'"},
     ),
     "external_identity": Store(
         "How providers know a person.", exported="user_id = :person", erased="user_id = :person"
@@ -149,8 +153,8 @@ TABLES: Mapping[str, Store] = {
         exported="id = :person",
         erased="id = :person",
         values={
-            "name": "Erased person",
-            "email": "erased-{person}@erased.invalid",
+            "name": "'Erased person'",
+            "email": "'erased-' || id || '@erased.invalid'",
             "suspended": "true",
         },
     ),

@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from agents.grading.brief import Criterion
-from persistence import grades
+from persistence import answers, grades
 from persistence.database import Conflict, Connection
 from persistence.grades import DecidedGrade, ScoreEvidence
 from persistence.keyset import Page
@@ -29,6 +29,7 @@ from resolvers.grade_scores import GradedBy, graded_by
 from resolvers.grading_brief import level_of, penalty_of, score_of_question
 from resolvers.mutations import Transaction
 from resolvers.ordering import by_parent, in_order, unless_refused
+from resolvers.redaction import SeenQuotation, as_seen, redactions
 from resolvers.refusals import Refusal, RefusalCode
 
 _IDS_PATH = ("input", "gradeIds")
@@ -120,16 +121,18 @@ async def list_versions(
 
 async def list_evidence(
     parents: Sequence[CriterionScoreRow], context: RequestContext
-) -> list[list[ScoreEvidence]]:
-    """The verified quotations each score rests on."""
+) -> list[list[ScoreEvidence | SeenQuotation]]:
+    """The verified quotations each score rests on; redacted where marking is anonymous."""
+    versions = list({s.grade_version_id for s in parents})
     async with context.database.read() as connection:
-        rows = await grades.evidence_of_versions(
-            connection, list({s.grade_version_id for s in parents})
-        )
-    found: dict[tuple[UUID, UUID, UUID], list[ScoreEvidence]] = {}
+        rows = await grades.evidence_of_versions(connection, versions)
+        anonymous = await answers.answers_of_versions(connection, versions)
+    hidden = await redactions(context.viewer, anonymous)
+    found: dict[tuple[UUID, UUID, UUID], list[ScoreEvidence | SeenQuotation]] = {}
     for row in rows:
         key = (row.grade_version_id, row.question_id, row.criterion_id)
-        found.setdefault(key, []).append(row)
+        seen = as_seen(row, hidden.get((row.grade_version_id, row.question_id)))
+        found.setdefault(key, []).append(seen)
     return [found.get((s.grade_version_id, s.question_id, s.criterion_id), []) for s in parents]
 
 

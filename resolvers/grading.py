@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from agents.grading.brief import GradingPolicy
-from persistence import assignments, grading, grading_work, streams
+from persistence import answers, assignments, grading, grading_work, streams
 from persistence.database import Connection, Duplicate, add
 from persistence.followers import Tick
 from persistence.grading import PauseReason, Progress
@@ -28,6 +28,7 @@ from resolvers.global_ids import key_of
 from resolvers.grading_runs import FEED_TOPIC, move, run_topic, settle
 from resolvers.mutations import Transaction
 from resolvers.ordering import by_parent, in_order, unless_refused
+from resolvers.redaction import SeenQuotation, as_seen, redactions
 from resolvers.refusals import Refusal, RefusalCode
 
 MOST_MICROS = 2_147_483_647
@@ -154,12 +155,18 @@ async def list_criterion_assessments(
 
 async def list_evidence(
     parents: Sequence[CriterionAssessmentRow], context: RequestContext
-) -> list[list[EvidenceSpanRow]]:
-    """The quotations behind each judgement."""
+) -> list[list[EvidenceSpanRow | SeenQuotation]]:
+    """The quotations behind each judgement; of the redacted answer where marking is anonymous."""
     keys = [c.id for c in parents]
     async with context.database.read() as connection:
         rows = await grading.evidence_of(connection, keys)
-    return by_parent(keys, rows, lambda row: row.criterion_assessment_id)
+        anonymous = await answers.answers_of_judgements(connection, keys)
+    hidden = {key: each for (key, _), each in (await redactions(context.viewer, anonymous)).items()}
+    found = by_parent(keys, rows, lambda row: row.criterion_assessment_id)
+    return [
+        [as_seen(row, hidden.get(key)) for row in of_one]
+        for key, of_one in zip(keys, found, strict=True)
+    ]
 
 
 async def start_grading_run(

@@ -18,6 +18,8 @@ from agents.grading.brief import (
     LatePolicy,
     Level,
 )
+from agents.grading.naming import Identity
+from agents.grading.redaction import Redacted, redact
 from persistence.grading_work import Material
 from persistence.tables.assignments import CriterionRow, LevelRow, QuestionRow
 
@@ -26,11 +28,13 @@ _STORED = Decimal("0.001")
 
 @dataclass(frozen=True, slots=True)
 class QuestionTask:
-    """One question of an attempt, as the team gets it."""
+    """One question of an attempt, as the team gets it: without what names the student."""
 
     question: QuestionRow
     brief: GradingBrief
     attempt: AttemptText
+    original: str
+    redacted: Redacted
 
 
 def stored(points: Decimal) -> Decimal:
@@ -93,6 +97,8 @@ def tasks_of(material: Material) -> list[QuestionTask]:
             Exemplar(paper.text, {c: Decimal(points) for c, points in paper.marks.items()})
         )
     asked = [q for q in material.questions if str(q.id) in pinned]
+    identity = Identity(material.student.name, material.student.email)
+    redacted = {q.id: redact(texts.get(q.id, ""), identity) for q in asked}
     return [
         QuestionTask(
             question,
@@ -112,9 +118,11 @@ def tasks_of(material: Material) -> list[QuestionTask]:
             ),
             AttemptText(
                 id=str(material.attempt.id),
-                text=texts.get(question.id, ""),
+                text=redacted[question.id].text,
                 language=material.course.language,
             ),
+            texts.get(question.id, ""),
+            redacted[question.id],
         )
         for question in asked
     ]

@@ -87,7 +87,7 @@ async def _save_assessments(connection: Connection, task: GradingTaskRow, graded
             for item in given.criteria:
                 judgement = _judgement(task, assessment.id, item)
                 judgements.append(judgement)
-                spans += _spans(task, judgement.id, item)
+                spans += _spans(task, judgement.id, item, question_task)
     await add(connection, *assessments)
     await add(connection, *judgements)
     await add(connection, *spans)
@@ -123,20 +123,30 @@ def _judgement(
 
 
 def _spans(
-    task: GradingTaskRow, judgement_id: UUID, item: CriterionAssessment
+    task: GradingTaskRow,
+    judgement_id: UUID,
+    item: CriterionAssessment,
+    question_task: QuestionTask,
 ) -> list[EvidenceSpanRow]:
-    return [
-        EvidenceSpanRow(
-            organization_id=task.organization_id,
-            criterion_assessment_id=judgement_id,
-            position=position,
-            start=span.start,
-            end=span.end,
-            quote=span.quote,
-            verified=span.verified,
+    """The quotations, in the text as it was handed in."""
+    rows = []
+    for position, span in enumerate(item.evidence):
+        start, end, quote = span.start, span.end, span.quote
+        if span.verified:
+            start, end = question_task.redacted.to_original(start, end)
+            quote = question_task.original[start:end]
+        rows.append(
+            EvidenceSpanRow(
+                organization_id=task.organization_id,
+                criterion_assessment_id=judgement_id,
+                position=position,
+                start=start,
+                end=end,
+                quote=quote,
+                verified=span.verified,
+            )
         )
-        for position, span in enumerate(item.evidence)
-    ]
+    return rows
 
 
 async def _mark(

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -9,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from persistence import assignments, courses, submissions
+from persistence import answers, assignments, courses, submissions
 from persistence.database import Connection, add
 from persistence.keyset import Page
 from persistence.lifecycle.assignments import AssignmentState
@@ -30,6 +31,7 @@ from resolvers.context import RequestContext
 from resolvers.global_ids import key_of
 from resolvers.mutations import Transaction
 from resolvers.ordering import by_parent, in_order, optional
+from resolvers.redaction import redactions
 from resolvers.refusals import Refusal, RefusalCode
 
 LONGEST_RESPONSE = 200_000
@@ -78,6 +80,16 @@ async def get_own_submissions(
         rows = await submissions.submissions_of_student(connection, context.viewer.user_id, keys)
     found = {row.assignment_id: row for row in rows}
     return [found.get(key) for key in keys]
+
+
+@dataclass(frozen=True)
+class RedactedResponse:
+    """A response without what names its student."""
+
+    id: UUID
+    attempt_id: UUID
+    question_id: UUID
+    text: str
 
 
 class StudentsWork(Protocol):
@@ -141,11 +153,22 @@ async def get_times(
 
 async def list_responses(
     parents: Sequence[AttemptRow], context: RequestContext
-) -> list[list[QuestionResponseRow]]:
-    """The responses of each attempt."""
+) -> list[list[QuestionResponseRow | RedactedResponse]]:
+    """The responses of each attempt; redacted for markers where marking is anonymous."""
+    keys = [a.id for a in parents]
     async with context.database.read() as connection:
-        rows = await submissions.responses_of(connection, [a.id for a in parents])
-    return by_parent([a.id for a in parents], rows, lambda row: row.attempt_id)
+        rows = await submissions.responses_of(connection, keys)
+        anonymous = await answers.answers_of_attempts(connection, keys)
+    hidden = await redactions(context.viewer, anonymous)
+    seen = [
+        RedactedResponse(
+            row.id, row.attempt_id, row.question_id, hidden[row.id, row.question_id].text
+        )
+        if (row.id, row.question_id) in hidden
+        else row
+        for row in rows
+    ]
+    return by_parent(keys, seen, lambda row: row.attempt_id)
 
 
 async def submit_attempt(

@@ -1,0 +1,91 @@
+"""Answers under anonymous marking, with whose they are: to be redacted for whoever marks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, select
+
+from persistence.database import Connection, fetch
+from persistence.tables.assignments import assignments
+from persistence.tables.grades import grade_versions
+from persistence.tables.grading import assessments, criterion_assessments, grading_tasks
+from persistence.tables.identity import users
+from persistence.tables.submissions import attempts, question_responses, submissions
+
+
+@dataclass(frozen=True)
+class AnonymousAnswer:
+    """An answer; `key` is what it was asked by."""
+
+    key: UUID
+    question_id: UUID
+    course_id: UUID
+    student_id: UUID
+    name: str
+    email: str
+    text: str
+
+
+def _answers(key: ColumnElement[UUID]) -> Select[Any]:
+    return (
+        select(
+            key.label("key"),
+            question_responses.c.question_id,
+            submissions.c.course_id,
+            submissions.c.student_id,
+            users.c.name,
+            users.c.email,
+            question_responses.c.text,
+        )
+        .select_from(question_responses)
+        .join(attempts, attempts.c.id == question_responses.c.attempt_id)
+        .join(submissions, submissions.c.id == attempts.c.submission_id)
+        .join(assignments, assignments.c.id == submissions.c.assignment_id)
+        .join(users, users.c.id == submissions.c.student_id)
+        .where(assignments.c.anonymous)
+    )
+
+
+async def answers_of_attempts(
+    connection: Connection, attempt_ids: Sequence[UUID]
+) -> Sequence[AnonymousAnswer]:
+    """Those handed in with these attempts, by the response's id."""
+    statement = _answers(question_responses.c.id).where(
+        question_responses.c.attempt_id.in_(attempt_ids)
+    )
+    return await fetch(connection, statement, AnonymousAnswer)
+
+
+async def answers_of_judgements(
+    connection: Connection, criterion_assessment_ids: Sequence[UUID]
+) -> Sequence[AnonymousAnswer]:
+    """Those these criterion assessments judge, by their ids."""
+    statement = (
+        _answers(criterion_assessments.c.id)
+        .join(grading_tasks, grading_tasks.c.attempt_id == attempts.c.id)
+        .join(
+            assessments,
+            and_(
+                assessments.c.task_id == grading_tasks.c.id,
+                assessments.c.question_id == question_responses.c.question_id,
+            ),
+        )
+        .join(criterion_assessments, criterion_assessments.c.assessment_id == assessments.c.id)
+        .where(criterion_assessments.c.id.in_(criterion_assessment_ids))
+    )
+    return await fetch(connection, statement, AnonymousAnswer)
+
+
+async def answers_of_versions(
+    connection: Connection, version_ids: Sequence[UUID]
+) -> Sequence[AnonymousAnswer]:
+    """Those these grade versions rest on, by their ids."""
+    statement = (
+        _answers(grade_versions.c.id)
+        .join(grading_tasks, grading_tasks.c.attempt_id == attempts.c.id)
+        .join(grade_versions, grade_versions.c.task_id == grading_tasks.c.id)
+        .where(grade_versions.c.id.in_(version_ids))
+    )
+    return await fetch(connection, statement, AnonymousAnswer)
