@@ -99,7 +99,7 @@ async def _grade_and_save(held: HeldTask, token: CancellationToken) -> None:
     )
     team = resources.grading_team(search)
     graded = []
-    for task in _tasks(material):
+    for task in await asyncio.to_thread(_tasks, material):
         result = await team.grade(
             task.brief,
             task.attempt,

@@ -30,7 +30,7 @@ def is_invisible(character: str) -> bool:
     if point in _TAGS or point in _VARIATION or point in _FILLERS:
         return True
     category = unicodedata.category(character)
-    return category == "Cf" or (category == "Cc" and character not in "\t\n\r\x0b\x0c\x85")
+    return category == "Cf" or (category == "Cc" and not character.isspace())
 
 
 @dataclass(frozen=True, slots=True)
