@@ -52,6 +52,16 @@ class Folded:
         return not before or before[-1] in ".!?\n:"
 
 
+def hearings(source: str) -> Iterator[Folded]:
+    """`source` (NFC) as it sounds; and again where something unseen, or a line's end, may stand
+    inside a name as well as between it and its neighbour."""
+    yield folded(source)
+    apart = "".join(" " if is_invisible(character) else character for character in source)
+    apart = _BROKEN.sub(lambda found: " " * len(found.group()), apart)
+    if apart != source:
+        yield folded(apart)
+
+
 def folded(source: str) -> Folded:
     """`source` (NFC) as it sounds."""
     pieces: list[str] = []

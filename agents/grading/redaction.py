@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agents.grading.invisible import is_invisible
-from agents.grading.naming import Identity, folded, names
+from agents.grading.naming import Folded, Identity, hearings, names
 from agents.grading.transliteration import is_mark
 
 NAME, E_MAIL, NUMBER = "[name]", "[e-mail]", "[number]"
@@ -74,12 +74,16 @@ def _mapped(marks: list[tuple[int, int, int, int]], start: int, end: int) -> tup
 
 def redact(text: str, identity: Identity) -> Redacted:
     """The text without what names its student. `text` is NFC; so is what comes back."""
-    heard = folded(text)
+    spans = [span for heard in hearings(text) for span in _found(heard, identity)]
+    return _cut(text, _merged(text, spans))
+
+
+def _found(heard: Folded, identity: Identity) -> list[tuple[int, int, str]]:
     spans = [(*heard.span(m), E_MAIL) for m in _ADDRESS.finditer(heard.text)]
     spans += [(*heard.span(m), NUMBER) for m in _PHONE.finditer(heard.text)]
     spans += [(*heard.span(m, 1), NUMBER) for m in _NUMBERED.finditer(heard.text)]
     spans += [(start, end, NAME) for start, end in names(heard, identity)]
-    return _cut(text, _merged(text, spans))
+    return spans
 
 
 def _merged(text: str, spans: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
