@@ -49,9 +49,9 @@ class Quoting(Members):
     def verdict(self, seat: Seat, request: GradeRequest) -> GradeVerdict:
         self.read.add(request.text)
         verdict = super().verdict(seat, request)
-        for criterion in verdict.criteria:
-            criterion.quotes = [f"I, {NAME}, saw: the router"]
-        return verdict
+        quotes = {"quotes": [f"I, {NAME}, saw: the router"]}
+        criteria = [each.model_copy(update=quotes) for each in verdict.criteria]
+        return verdict.model_copy(update={"criteria": criteria})
 
 
 async def graded(
