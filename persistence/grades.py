@@ -1,6 +1,6 @@
 """Grades, their versions, the points and the evidence behind them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,6 +14,7 @@ from persistence.database import Connection, add, change, fetch, fetch_one
 from persistence.identifiers import random_id
 from persistence.keyset import Page, page, pages_by_parent
 from persistence.lifecycle.grades import GradeState
+from persistence.roles import Role
 from persistence.tables.assignments import AssignmentRow, assignments, criteria, questions
 from persistence.tables.grades import (
     CriterionScoreRow,
@@ -30,7 +31,13 @@ from persistence.tables.grading import (
     grading_tasks,
 )
 from persistence.tables.submissions import SubmissionRow, attempts, submissions
-from persistence.visibility import Viewer, sees_as_instructor, sees_grades
+from persistence.visibility import (
+    Viewer,
+    decides_grades,
+    reads_grades,
+    sees_grades,
+    sees_tasks,
+)
 
 
 @dataclass(slots=True)
@@ -129,10 +136,10 @@ async def grades_of_submissions(
 async def states_of_submissions(
     connection: Connection, viewer: Viewer, submission_ids: Sequence[UUID]
 ) -> dict[UUID, GradeState]:
-    """Where the grades of these submissions stand, for those who instruct the course."""
+    """Where the grades of these submissions stand, for those who oversee or mark them."""
     rows = await connection.execute(
         select(grades.c.submission_id, grades.c.state).where(
-            grades.c.submission_id.in_(submission_ids), sees_as_instructor(grades, viewer)
+            grades.c.submission_id.in_(submission_ids), sees_tasks(grades, viewer)
         )
     )
     return {row.submission_id: GradeState(row.state) for row in rows}
@@ -145,10 +152,10 @@ async def pages_of_grades(
     first: int,
     after: str | None,
 ) -> list[Page[DecidedGrade]]:
-    """The decided grades of each assignment by alias, for those who instruct the course."""
+    """The decided grades of each assignment by alias, for those who read them in every state."""
     return await pages_by_parent(
         connection,
-        _decided().where(sees_as_instructor(grades, viewer)),
+        _decided().where(reads_grades(grades, viewer)),
         shape=DecidedGrade,
         parent=grades.c.assignment_id,
         parents=assignment_ids,
@@ -182,14 +189,14 @@ async def page_of_released(
 async def pages_of_versions(
     connection: Connection, viewer: Viewer, grade_ids: Sequence[UUID], first: int, after: str | None
 ) -> list[Page[GradeVersionRow]]:
-    """The versions of each grade, newest first: all for instructors, else the current one."""
+    """The versions of each grade, newest first; the current one for who reads released ones."""
     return await pages_by_parent(
         connection,
         select(grade_versions)
         .join(grades, grades.c.id == grade_versions.c.grade_id)
         .where(
             sees_grades(grades, viewer),
-            or_(sees_as_instructor(grades, viewer), grade_versions.c.is_current),
+            or_(reads_grades(grades, viewer), grade_versions.c.is_current),
         ),
         shape=GradeVersionRow,
         parent=grade_versions.c.grade_id,
@@ -266,13 +273,16 @@ async def evidence_of_versions(
 
 
 async def lock_grades(
-    connection: Connection, viewer: Viewer, ids: Sequence[UUID]
+    connection: Connection, viewer: Viewer, ids: Sequence[UUID], roles: Collection[Role]
 ) -> Sequence[GradeRow]:
-    """Grades of courses the viewer instructs, locked in the order of their ids."""
+    """Grades of courses the viewer instructs, or allocated to them under one of `roles`.
+
+    Locked in the order of their ids.
+    """
     return await fetch(
         connection,
         select(grades)
-        .where(grades.c.id.in_(ids), sees_as_instructor(grades, viewer))
+        .where(grades.c.id.in_(ids), decides_grades(grades, viewer, *roles))
         .order_by(grades.c.id)
         .with_for_update(key_share=True),
         GradeRow,

@@ -48,7 +48,7 @@ from persistence.tables.grading import (
 )
 from persistence.tables.records import StreamKind, stream_events
 from persistence.tables.submissions import attempts, submissions
-from persistence.visibility import Viewer, sees_as_instructor
+from persistence.visibility import Viewer, counts_tasks, sees_runs, sees_tasks
 
 TASK_OPEN = tuple(s for s in TaskState if s not in TASK_TERMINAL)
 RUN_LIVE = tuple(
@@ -102,9 +102,9 @@ class Progress:
 async def runs_by_id(
     connection: Connection, viewer: Viewer, ids: Sequence[UUID], *, lock: bool = False
 ) -> Sequence[GradingRunRow]:
-    """Those of `ids` the viewer instructs; with `lock` until the transaction ends."""
+    """Those of `ids` the viewer sees; with `lock` until the transaction ends."""
     statement = select(grading_runs).where(
-        grading_runs.c.id.in_(ids), sees_as_instructor(grading_runs, viewer)
+        grading_runs.c.id.in_(ids), sees_runs(grading_runs, viewer)
     )
     if lock:
         statement = statement.with_for_update(key_share=True)
@@ -130,7 +130,7 @@ async def pages_of_runs(
     """The runs of each assignment, newest first."""
     return await pages_by_parent(
         connection,
-        select(grading_runs).where(sees_as_instructor(grading_runs, viewer)),
+        select(grading_runs).where(sees_runs(grading_runs, viewer)),
         shape=GradingRunRow,
         parent=grading_runs.c.assignment_id,
         parents=assignment_ids,
@@ -144,12 +144,10 @@ async def pages_of_runs(
 async def tasks_by_id(
     connection: Connection, viewer: Viewer, ids: Sequence[UUID]
 ) -> Sequence[GradingTaskRow]:
-    """Those of `ids` the viewer instructs."""
+    """Those of `ids` the viewer sees."""
     return await fetch(
         connection,
-        select(grading_tasks).where(
-            grading_tasks.c.id.in_(ids), sees_as_instructor(grading_tasks, viewer)
-        ),
+        select(grading_tasks).where(grading_tasks.c.id.in_(ids), sees_tasks(grading_tasks, viewer)),
         GradingTaskRow,
     )
 
@@ -163,7 +161,7 @@ async def pages_of_tasks(
     states: Sequence[TaskState] | None,
 ) -> list[Page[GradingTaskRow]]:
     """The tasks of each run by alias, those in `states` alone when given."""
-    statement = select(grading_tasks).where(sees_as_instructor(grading_tasks, viewer))
+    statement = select(grading_tasks).where(sees_tasks(grading_tasks, viewer))
     if states is not None:
         statement = statement.where(grading_tasks.c.state.in_(states))
     return await pages_by_parent(
@@ -179,8 +177,10 @@ async def pages_of_tasks(
     )
 
 
-async def progress_of(connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, Progress]:
-    """How far each run is."""
+async def progress_of(
+    connection: Connection, viewer: Viewer, run_ids: Sequence[UUID]
+) -> dict[UUID, Progress]:
+    """How far each run is, in the tasks that count for the viewer."""
 
     def among(*states: TaskState) -> ColumnElement[int]:
         return func.count().filter(grading_tasks.c.state.in_(states))
@@ -197,7 +197,7 @@ async def progress_of(connection: Connection, run_ids: Sequence[UUID]) -> dict[U
             among(TaskState.SKIPPED).label("skipped"),
             among(TaskState.CANCELLED).label("cancelled"),
         )
-        .where(grading_tasks.c.run_id.in_(run_ids))
+        .where(grading_tasks.c.run_id.in_(run_ids), counts_tasks(grading_tasks, viewer))
         .group_by(grading_tasks.c.run_id)
     )
     return {row[0]: Progress(*row[1:]) for row in rows}

@@ -131,6 +131,20 @@ TABLES: Mapping[str, Store] = {
         erased="user_id = :person OR observed_student_id = :person",
         values={"reason": ERASED, "state": "'REVOKED'"},
     ),
+    "marking_allocation": Store(
+        "Whose work a person was given to mark, without the submission's id.",
+        exported="user_id = :person",
+        hidden=("submission_id", "allocated_by"),
+        erased="user_id = :person",
+        values={"state": "'WITHDRAWN'"},
+    ),
+    "break_glass": Store(
+        "When a person opened a course in an emergency, and why.",
+        exported="user_id = :person",
+        hidden=("ended_by",),
+        erased="user_id = :person",
+        values={"reason": ERASED, "ended_at": "coalesce(ended_at, now())"},
+    ),
     "external_identity": Store(
         "How providers know a person.", exported="user_id = :person", erased="user_id = :person"
     ),

@@ -15,3 +15,7 @@ class Role(StrEnum):
     DESIGNER = "DESIGNER"
     STUDENT = "STUDENT"
     OBSERVER = "OBSERVER"
+
+
+MARKERS = (Role.GRADER, Role.BLIND_GRADER, Role.MODERATOR)
+"""The roles that act on work allocated to them."""

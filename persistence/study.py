@@ -21,7 +21,7 @@ from persistence.tables.study import (
     messages,
     study_sessions,
 )
-from persistence.visibility import Viewer, sees_own
+from persistence.visibility import Viewer, sees_own, sees_study
 
 OPEN = tuple(s for s in MessageState if s not in MESSAGE.terminal())
 """States of an answer that is still to come."""
@@ -45,15 +45,35 @@ class CitedRow:
 
 
 async def sessions_by_id(
-    connection: Connection, viewer: Viewer, ids: Sequence[UUID]
+    connection: Connection, viewer: Viewer, ids: Sequence[UUID], *, own: bool = False
 ) -> Sequence[StudySessionRow]:
-    """Those of `ids` that are the viewer's own."""
+    """Those of `ids` the viewer sees; with `own` the viewer's alone."""
+    seen = sees_own if own else sees_study
     return await fetch(
         connection,
-        select(study_sessions).where(
-            study_sessions.c.id.in_(ids), sees_own(study_sessions, viewer)
-        ),
+        select(study_sessions).where(study_sessions.c.id.in_(ids), seen(study_sessions, viewer)),
         StudySessionRow,
+    )
+
+
+async def pages_of_sessions(
+    connection: Connection,
+    viewer: Viewer,
+    course_ids: Sequence[UUID],
+    first: int,
+    after: str | None,
+) -> list[Page[StudySessionRow]]:
+    """The sessions of each course the viewer sees, newest first."""
+    return await pages_by_parent(
+        connection,
+        select(study_sessions).where(sees_study(study_sessions, viewer)),
+        shape=StudySessionRow,
+        parent=study_sessions.c.course_id,
+        parents=course_ids,
+        key=[study_sessions.c.id],
+        first=first,
+        after=after,
+        descending=True,
     )
 
 
@@ -86,14 +106,15 @@ async def lock_session(
 
 
 async def messages_by_id(
-    connection: Connection, viewer: Viewer, ids: Sequence[UUID]
+    connection: Connection, viewer: Viewer, ids: Sequence[UUID], *, own: bool = False
 ) -> Sequence[MessageRow]:
-    """Those of `ids` in the viewer's own sessions."""
+    """Those of `ids` in sessions the viewer sees; with `own` in the viewer's alone."""
+    seen = sees_own if own else sees_study
     return await fetch(
         connection,
         select(messages)
         .join(study_sessions, study_sessions.c.id == messages.c.session_id)
-        .where(messages.c.id.in_(ids), sees_own(study_sessions, viewer)),
+        .where(messages.c.id.in_(ids), seen(study_sessions, viewer)),
         MessageRow,
     )
 

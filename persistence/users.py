@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from persistence.break_glass import opened_courses
 from persistence.database import Connection, change, fetch, fetch_one
 from persistence.grants import grants_of, in_force
 from persistence.identifiers import uuid7
@@ -62,6 +63,7 @@ async def find_viewer(connection: Connection, proof: Proof) -> Viewer | None:
     if proof.course_id is not None:
         courses = {role: ids & {proof.course_id} for role, ids in courses.items()}
         whole = set()
+    by_person = proof.scopes is None and proof.real_user_id is None
     return Viewer(
         user_id=user.id,
         organization_id=user.organization_id,
@@ -80,6 +82,7 @@ async def find_viewer(connection: Connection, proof: Proof) -> Viewer | None:
         real_user_id=proof.real_user_id,
         scopes=proof.scopes,
         session_id=proof.session_id,
+        opened=await opened_courses(connection, user.id, whole) if by_person else frozenset(),
     )
 
 

@@ -1,7 +1,8 @@
 """Who asks, and the SQL condition that keeps each table to what they may read.
 
 A `Viewer` carries resolved course-id sets, so visibility is `= ANY($ids)` on denormalised
-columns and needs no join.
+columns and needs no join. Allocated work is the exception: a marker may hold thousands, so it is
+a semi-join on the index of their active allocations, and ends with the allocation at once.
 """
 
 from collections.abc import Mapping
@@ -9,16 +10,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, and_, false, or_, tuple_
+from sqlalchemy import ColumnElement, Table, and_, false, or_, select, true, tuple_
 
+from persistence.lifecycle.allocations import AllocationState
 from persistence.lifecycle.assignments import AssignmentState
 from persistence.lifecycle.documents import SEARCHABLE
 from persistence.lifecycle.grades import GradeState
-from persistence.roles import Role
+from persistence.roles import MARKERS, Role
+from persistence.tables.allocations import marking_allocations
 from persistence.tables.audit import Outcome
+from persistence.tables.grading import grading_tasks
 
 # The permissions students use, whose use names them.
 STUDENTS_OWN = ("submission:write", "submission:proxy", "study:ask", "viewer:read")
+
+
+# Before a person has declared a grade final: what a blind marker still works on.
+IN_HAND = (
+    GradeState.NOT_MARKED,
+    GradeState.IN_MARKING,
+    GradeState.MARKED,
+    GradeState.IN_REVIEW,
+    GradeState.REOPENED,
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,8 @@ class Viewer:
     scopes: frozenset[str] | None = None
     """The permissions an API token is limited to; None for a person."""
     session_id: UUID | None = None
+    opened: frozenset[UUID] = frozenset()
+    """The courses an admin or auditor has open by break-glass."""
 
     def courses_as(self, *roles: Role) -> frozenset[UUID]:
         """The courses in which the viewer holds any of `roles`."""
@@ -51,18 +67,29 @@ class Viewer:
 
     @property
     def instructs(self) -> frozenset[UUID]:
-        """The courses whose every submission and grade the viewer reads."""
+        """The courses the viewer runs."""
         return self.courses_as(Role.INSTRUCTOR)
+
+    @property
+    def oversees(self) -> frozenset[UUID]:
+        """The courses whose every submission, grade and run the viewer reads."""
+        return self.instructs | self.opened
 
     @property
     def designs(self) -> frozenset[UUID]:
         """The courses whose drafts the viewer reads."""
-        return self.courses_as(Role.INSTRUCTOR, Role.DESIGNER)
+        opened = self.opened if self.is_admin else frozenset()
+        return self.courses_as(Role.INSTRUCTOR, Role.DESIGNER) | opened
 
     @property
     def is_admin(self) -> bool:
         """Whether the viewer administers the organization."""
         return Role.ADMIN in self.organization_roles
+
+    @property
+    def is_auditor(self) -> bool:
+        """Whether the viewer audits the organization."""
+        return Role.AUDITOR in self.organization_roles
 
 
 def _within(table: Table, viewer: Viewer) -> ColumnElement[bool]:
@@ -82,45 +109,130 @@ def sees_as_designer(table: Table, viewer: Viewer) -> ColumnElement[bool]:
 
 
 def sees_assignments(assignments: Table, viewer: Viewer) -> ColumnElement[bool]:
-    """Published ones for every member of the course; drafts for those who design it."""
+    """Published ones for members of the course, admins and auditors; drafts for designers."""
+    known = true() if viewer.organization_roles else assignments.c.course_id.in_(viewer.member_of)
     return and_(
         _within(assignments, viewer),
         or_(
             assignments.c.course_id.in_(viewer.designs),
-            and_(
-                assignments.c.course_id.in_(viewer.member_of),
-                assignments.c.state != AssignmentState.DRAFT,
-            ),
+            and_(known, assignments.c.state != AssignmentState.DRAFT),
         ),
     )
 
 
 def sees_documents(documents: Table, viewer: Viewer) -> ColumnElement[bool]:
     """Searchable ones for every member of the course; all for those who design it."""
+    known = viewer.member_of | viewer.opened
     return and_(
         _within(documents, viewer),
         or_(
             documents.c.course_id.in_(viewer.designs),
-            and_(documents.c.course_id.in_(viewer.member_of), documents.c.state.in_(SEARCHABLE)),
+            and_(documents.c.course_id.in_(known), documents.c.state.in_(SEARCHABLE)),
         ),
     )
 
 
-def sees_as_instructor(table: Table, viewer: Viewer) -> ColumnElement[bool]:
-    """Rows only those who grade the course read: runs, tasks, assessments before release."""
+def allocated(
+    submission_id: ColumnElement[UUID], viewer: Viewer, *roles: Role
+) -> ColumnElement[bool]:
+    """Whether the submission is the viewer's to mark, under one of `roles` they still hold."""
+    given = marking_allocations.c
+    held = [
+        and_(given.role == role, given.course_id.in_(courses))
+        for role in roles
+        if (courses := viewer.courses_as(role))
+    ]
+    if not held:
+        return false()
+    return submission_id.in_(
+        select(given.submission_id).where(
+            given.organization_id == viewer.organization_id,
+            given.user_id == viewer.user_id,
+            given.state == AllocationState.ACTIVE,
+            or_(*held),
+        )
+    )
+
+
+def marks_blind(submission_id: ColumnElement[UUID], viewer: Viewer) -> ColumnElement[bool]:
+    """Whether the viewer marks the submission blind, whatever else they may read of the course."""
+    return allocated(submission_id, viewer, Role.BLIND_GRADER)
+
+
+def sees_allocations(allocations: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Those of the courses one instructs, and one's own while they give something."""
+    return and_(
+        _within(allocations, viewer),
+        or_(
+            allocations.c.course_id.in_(viewer.instructs),
+            and_(
+                allocations.c.user_id == viewer.user_id,
+                allocations.c.state == AllocationState.ACTIVE,
+                or_(
+                    false(),
+                    *(
+                        and_(
+                            allocations.c.role == role,
+                            allocations.c.course_id.in_(viewer.courses_as(role)),
+                        )
+                        for role in MARKERS
+                    ),
+                ),
+            ),
+        ),
+    )
+
+
+def runs_course(table: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Rows of the courses the viewer runs."""
     return and_(_within(table, viewer), table.c.course_id.in_(viewer.instructs))
 
 
+def sees_tasks(tasks: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Tasks and what graders found: of courses one oversees, and of work allocated to one."""
+    return and_(
+        _within(tasks, viewer),
+        or_(
+            tasks.c.course_id.in_(viewer.oversees),
+            allocated(tasks.c.submission_id, viewer, *MARKERS),
+        ),
+    )
+
+
+def counts_tasks(tasks: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Tasks that make up the counters of a run: those one sees; all for admins and auditors."""
+    if viewer.organization_roles:
+        return _within(tasks, viewer)
+    return sees_tasks(tasks, viewer)
+
+
+def sees_runs(runs: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Of the courses one oversees, and with work allocated to one; all for admins and auditors."""
+    if viewer.organization_roles:
+        return _within(runs, viewer)
+    marked = select(grading_tasks.c.run_id).where(
+        allocated(grading_tasks.c.submission_id, viewer, *MARKERS)
+    )
+    return and_(
+        _within(runs, viewer),
+        or_(
+            runs.c.course_id.in_(viewer.oversees),
+            runs.c.id.in_(marked) if viewer.courses_as(*MARKERS) else false(),
+        ),
+    )
+
+
 def sees_submissions(submissions: Table, viewer: Viewer) -> ColumnElement[bool]:
-    """One's own while one is of the course, and those of the courses one instructs."""
+    """One's own while one is of the course, those of courses one oversees, allocated ones."""
     return and_(
         _within(submissions, viewer),
         or_(
-            submissions.c.course_id.in_(viewer.instructs),
+            submissions.c.course_id.in_(viewer.oversees),
             and_(
                 submissions.c.student_id == viewer.user_id,
                 submissions.c.course_id.in_(viewer.member_of),
             ),
+            allocated(submissions.c.id, viewer, *MARKERS),
         ),
     )
 
@@ -132,6 +244,21 @@ def sees_own(table: Table, viewer: Viewer) -> ColumnElement[bool]:
         table.c.user_id == viewer.user_id,
         table.c.course_id.in_(viewer.member_of),
     )
+
+
+def sees_study(sessions: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Study sessions: one's own, and those of courses opened by break-glass."""
+    return or_(
+        sees_own(sessions, viewer),
+        and_(_within(sessions, viewer), sessions.c.course_id.in_(viewer.opened)),
+    )
+
+
+def sees_break_glasses(glasses: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Those of the courses one instructs; all of the organization for admins and auditors."""
+    if viewer.organization_roles:
+        return _within(glasses, viewer)
+    return runs_course(glasses, viewer)
 
 
 def sees_users(users: Table, viewer: Viewer) -> ColumnElement[bool]:
@@ -184,12 +311,32 @@ def sees_audit_events(events: Table, viewer: Viewer) -> ColumnElement[bool]:
     )
 
 
-def sees_grades(grades: Table, viewer: Viewer) -> ColumnElement[bool]:
-    """Those of the courses one instructs; released, one's own and those of whom one observes."""
+def reads_grades(grades: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Grades in every state, with their history: whoever oversees, audits, or marks with sight."""
+    if viewer.is_auditor:
+        return _within(grades, viewer)
     return and_(
         _within(grades, viewer),
         or_(
-            grades.c.course_id.in_(viewer.instructs),
+            grades.c.course_id.in_(viewer.oversees),
+            allocated(grades.c.submission_id, viewer, Role.GRADER, Role.MODERATOR),
+        ),
+    )
+
+
+def sees_grades(grades: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Those one reads in every state, and those a blind marker still has in hand.
+
+    Released: one's own and those of whom one observes.
+    """
+    return and_(
+        _within(grades, viewer),
+        or_(
+            reads_grades(grades, viewer),
+            and_(
+                marks_blind(grades.c.submission_id, viewer),
+                grades.c.state.in_(IN_HAND),
+            ),
             and_(
                 grades.c.student_id == viewer.user_id,
                 grades.c.course_id.in_(viewer.member_of),
@@ -199,5 +346,16 @@ def sees_grades(grades: Table, viewer: Viewer) -> ColumnElement[bool]:
                 tuple_(grades.c.course_id, grades.c.student_id).in_(viewer.observes),
                 grades.c.state == GradeState.RELEASED,
             ),
+        ),
+    )
+
+
+def decides_grades(grades: Table, viewer: Viewer, *roles: Role) -> ColumnElement[bool]:
+    """Grades one may change: of courses one instructs, and allocated under one of `roles`."""
+    return and_(
+        _within(grades, viewer),
+        or_(
+            grades.c.course_id.in_(viewer.instructs),
+            allocated(grades.c.submission_id, viewer, *roles),
         ),
     )

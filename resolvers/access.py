@@ -4,7 +4,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from uuid import UUID
 
-from persistence.roles import Role
+from persistence.roles import MARKERS, Role
 from persistence.visibility import Viewer
 from resolvers.refusals import Refusal, RefusalCode
 
@@ -31,15 +31,20 @@ class Permission(StrEnum):
     SUBMISSION_PROXY = "submission:proxy"
     RUN_CONTROL = "run:control"
     RUN_FOLLOW = "run:follow"
+    MARKING_ALLOCATE = "marking:allocate"
+    GRADE_READ = "grade:read"
+    GRADE_ASSESS = "grade:assess"
     GRADE_DECIDE = "grade:decide"
     GRADE_RELEASE = "grade:release"
     AUDIT_READ = "audit:read"
+    GLASS_BREAK = "glass:break"
 
 
 _ALL_OF_A_COURSE = frozenset(Role) - {Role.ADMIN, Role.AUDITOR}
 
-# GRADER, BLIND_GRADER and MODERATOR act on work allocated to them; with nothing allocated they
-# may do nothing here.
+_MARKERS = frozenset(MARKERS)
+
+# What the MARKERS are given here they may do with work allocated to them: the rows decide.
 ROLES: MappingProxyType[Permission, frozenset[Role]] = MappingProxyType(
     {
         Permission.VIEWER_READ: frozenset(Role),
@@ -60,10 +65,37 @@ ROLES: MappingProxyType[Permission, frozenset[Role]] = MappingProxyType(
         Permission.SUBMISSION_WRITE: frozenset({Role.STUDENT, Role.INSTRUCTOR}),
         Permission.SUBMISSION_PROXY: frozenset({Role.INSTRUCTOR}),
         Permission.RUN_CONTROL: frozenset({Role.INSTRUCTOR}),
-        Permission.RUN_FOLLOW: frozenset({Role.INSTRUCTOR}),
-        Permission.GRADE_DECIDE: frozenset({Role.INSTRUCTOR}),
+        # An admin and an auditor follow counters alone.
+        Permission.RUN_FOLLOW: _MARKERS | {Role.INSTRUCTOR, Role.ADMIN, Role.AUDITOR},
+        Permission.MARKING_ALLOCATE: frozenset({Role.INSTRUCTOR}),
+        Permission.GRADE_READ: frozenset(
+            {Role.INSTRUCTOR, Role.AUDITOR, Role.GRADER, Role.MODERATOR}
+        ),
+        Permission.GRADE_ASSESS: _MARKERS | {Role.INSTRUCTOR},
+        Permission.GRADE_DECIDE: frozenset({Role.INSTRUCTOR, Role.MODERATOR}),
         Permission.GRADE_RELEASE: frozenset({Role.INSTRUCTOR}),
         Permission.AUDIT_READ: frozenset({Role.ADMIN, Role.AUDITOR, Role.INSTRUCTOR}),
+        Permission.GLASS_BREAK: frozenset({Role.ADMIN, Role.AUDITOR}),
+    }
+)
+
+# What break-glass adds in the course it opens: never grading, finalising or releasing.
+BREAK_GLASS: MappingProxyType[Role, frozenset[Permission]] = MappingProxyType(
+    {
+        Role.ADMIN: frozenset(
+            {Permission.GRADE_READ, Permission.ASSIGNMENT_WRITE, Permission.RUBRIC_WRITE}
+        ),
+        Role.AUDITOR: frozenset({Permission.GRADE_READ}),
+    }
+)
+
+# What the MARKERS do with work allocated to them alone.
+ALLOCATED = frozenset(
+    {
+        Permission.RUN_FOLLOW,
+        Permission.GRADE_READ,
+        Permission.GRADE_ASSESS,
+        Permission.GRADE_DECIDE,
     }
 )
 
@@ -76,6 +108,8 @@ NEVER_A_SCOPE = frozenset(
         Permission.USER_ERASE,
         Permission.USER_IMPERSONATE,
         Permission.TOKEN_CREATE,
+        Permission.GLASS_BREAK,
+        Permission.GRADE_ASSESS,
         Permission.GRADE_DECIDE,
         Permission.GRADE_RELEASE,
     }
@@ -92,7 +126,16 @@ def may(viewer: Viewer, permission: Permission, course_id: UUID | None = None) -
     roles = ROLES.get(permission, frozenset())
     if viewer.organization_roles & roles:
         return True
-    return course_id is not None and course_id in viewer.courses_as(*roles)
+    if course_id is None:
+        return False
+    return course_id in viewer.courses_as(*roles) or opened(viewer, permission, course_id)
+
+
+def opened(viewer: Viewer, permission: Permission, course_id: UUID) -> bool:
+    """Whether the viewer has the permission by break-glass in this course."""
+    return course_id in viewer.opened and any(
+        permission in BREAK_GLASS.get(role, ()) for role in viewer.organization_roles
+    )
 
 
 def usable(viewer: Viewer, permission: Permission) -> bool:

@@ -1,18 +1,16 @@
 """Grades: read by their owner once released, decided and released by people."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Protocol
+from dataclasses import dataclass, replace
 from uuid import UUID
 
-from agents.grading.brief import Criterion
 from persistence import answers, grades
 from persistence.database import Conflict, Connection
 from persistence.grades import DecidedGrade, ScoreEvidence
 from persistence.keyset import Page
 from persistence.lifecycle.grades import GRADE, GradeEvent, GradeState
 from persistence.lifecycle.grading import TaskState
+from persistence.roles import MARKERS
 from persistence.tables.assignments import AssignmentRow
 from persistence.tables.grades import (
     CriterionScoreRow,
@@ -21,31 +19,24 @@ from persistence.tables.grades import (
     GradeVersionRow,
 )
 from persistence.tables.submissions import SubmissionRow
+from persistence.visibility import IN_HAND, Viewer
 from resolvers import checks
-from resolvers.access import Permission, missing
+from resolvers.access import ROLES, Permission, may, missing
 from resolvers.context import RequestContext
 from resolvers.global_ids import key_of
-from resolvers.grade_scores import GradedBy, graded_by
-from resolvers.grading_brief import level_of, penalty_of, score_of_question
+from resolvers.grade_scores import NewScore, adjusted, graded_by, total_of
+from resolvers.grading_brief import penalty_of
 from resolvers.mutations import Transaction
 from resolvers.ordering import by_parent, in_order, unless_refused
-from resolvers.redaction import SeenQuotation, as_seen, redactions
+from resolvers.redaction import SeenQuotation, as_seen, redactions, without_names
 from resolvers.refusals import Refusal, RefusalCode
 
 _IDS_PATH = ("input", "gradeIds")
 
 
-class NewScore(Protocol):
-    """Points for a criterion; `question_id` where two questions share the criterion."""
-
-    question_id: str | None
-    criterion_id: str
-    points: Decimal
-
-
 @dataclass(frozen=True, slots=True)
 class NotReleased:
-    """There is no grade the viewer may read. `state` is for those who instruct the course."""
+    """There is no grade the viewer may read. `state` is for those who oversee or mark it."""
 
     message: str
     state: GradeState | None = None
@@ -54,19 +45,30 @@ class NotReleased:
 async def load_grades(context: RequestContext, ids: Sequence[UUID]) -> list[DecidedGrade | None]:
     """Grades by id; None for what the viewer may not read."""
     async with context.database.read() as connection:
-        return in_order(ids, await grades.grades_by_id(connection, context.viewer, ids))
+        rows = await grades.grades_by_id(connection, context.viewer, ids)
+        return in_order(ids, await _shown(connection, context, rows))
+
+
+async def _shown(
+    connection: Connection, context: RequestContext, rows: Sequence[DecidedGrade]
+) -> list[DecidedGrade]:
+    students = await answers.students_hidden(
+        connection, context.viewer, [r.version_id for r in rows]
+    )
+    return without_names(rows, "version_id", ("feedback", "reason"), students)
 
 
 async def list_grades(
     parents: Sequence[AssignmentRow], context: RequestContext, first: int, after: str | None
 ) -> list[Page[DecidedGrade] | Refusal]:
-    """The grades of each assignment by alias, for its instructors; a refusal for others."""
-    refusals = context.refusals(Permission.GRADE_DECIDE, [a.course_id for a in parents])
+    """The grades of each assignment by alias, for its instructors, its markers and auditors."""
+    refusals = context.refusals(Permission.GRADE_READ, [a.course_id for a in parents])
     async with context.database.read() as connection:
         pages = await grades.pages_of_grades(
             connection, context.viewer, [a.id for a in parents], checks.page_size(first), after
         )
-    return unless_refused(refusals, pages)
+        shown = [replace(p, rows=await _shown(connection, context, p.rows)) for p in pages]
+    return unless_refused(refusals, shown)
 
 
 async def list_released(
@@ -87,17 +89,20 @@ async def get_grade_results(
     async with context.database.read() as connection:
         rows = await grades.grades_of_submissions(connection, viewer, keys)
         states = await grades.states_of_submissions(connection, viewer, keys)
-    found = {row.submission_id: row for row in rows}
-    return [found.get(s.id) or _not_released(s, viewer.instructs, states) for s in parents]
+        shown = await _shown(connection, context, rows)
+    found = {row.submission_id: row for row in shown}
+    return [found.get(s.id) or _not_released(s, viewer, states.get(s.id)) for s in parents]
 
 
 def _not_released(
-    submission: SubmissionRow, instructs: frozenset[UUID], states: dict[UUID, GradeState]
+    submission: SubmissionRow, viewer: Viewer, state: GradeState | None
 ) -> NotReleased:
-    if submission.course_id in instructs:
-        state = states.get(submission.id, GradeState.NOT_MARKED)
-        return NotReleased("Nothing has been decided about this submission.", state)
-    return NotReleased("Your grade has not been released. Your instructor decides when it is.")
+    if submission.student_id == viewer.user_id and submission.course_id not in viewer.oversees:
+        return NotReleased("Your grade has not been released. Your instructor decides when it is.")
+    if state is None or state in IN_HAND:
+        message = "Nothing has been decided about this submission."
+        return NotReleased(message, state or GradeState.NOT_MARKED)
+    return NotReleased("This grade is final, and who marks blind does not read it then.", state)
 
 
 async def list_scores(
@@ -106,27 +111,36 @@ async def list_scores(
     """The points of each of these versions, which the viewer has been shown."""
     async with context.database.read() as connection:
         rows = await grades.scores_of(connection, parents)
-    return by_parent(parents, rows, lambda row: row.grade_version_id)
+        students = await answers.students_hidden(connection, context.viewer, parents)
+    shown = without_names(rows, "grade_version_id", ("rationale",), students)
+    return by_parent(parents, shown, lambda row: row.grade_version_id)
 
 
 async def list_versions(
     parents: Sequence[DecidedGrade], context: RequestContext, first: int, after: str | None
 ) -> list[Page[GradeVersionRow]]:
-    """The versions of each grade, newest first: all for instructors, else the current one."""
+    """The versions of each grade, newest first; the current one for who reads released ones."""
     async with context.database.read() as connection:
-        return await grades.pages_of_versions(
+        pages = await grades.pages_of_versions(
             connection, context.viewer, [g.id for g in parents], checks.page_size(first), after
         )
+        students = await answers.students_hidden(
+            connection, context.viewer, [row.id for page in pages for row in page.rows]
+        )
+    return [
+        replace(page, rows=without_names(page.rows, "id", ("feedback", "reason"), students))
+        for page in pages
+    ]
 
 
 async def list_evidence(
     parents: Sequence[CriterionScoreRow], context: RequestContext
 ) -> list[list[ScoreEvidence | SeenQuotation]]:
-    """The verified quotations each score rests on; redacted where marking is anonymous."""
+    """The verified quotations each score rests on; redacted where marking is anonymous or blind."""
     versions = list({s.grade_version_id for s in parents})
     async with context.database.read() as connection:
         rows = await grades.evidence_of_versions(connection, versions)
-        anonymous = await answers.answers_of_versions(connection, versions)
+        anonymous = await answers.answers_of_versions(connection, context.viewer, versions)
     hidden = await redactions(context.viewer, anonymous)
     found: dict[tuple[UUID, UUID, UUID], list[ScoreEvidence | SeenQuotation]] = {}
     for row in rows:
@@ -153,18 +167,19 @@ async def adjust_grade(
     path = ("input", "gradeId")
     key = key_of(grade_id, "Grade", path)
     connection = transaction.connection
-    locked = await grades.lock_grades(connection, context.viewer, [key])
+    viewer = context.viewer
+    locked = await _lock(context, connection, [key], Permission.GRADE_ASSESS)
     if not locked:
         raise missing("grade", path)
     grade = locked[0]
-    viewer = context.require(Permission.GRADE_DECIDE, grade.course_id)
+    _check_in_hand(viewer, grade)
     target = GRADE.advance(grade.state, GradeEvent.REVIEW)
     before = await _to_adjust(connection, key, expected_version)
     why = checks.prose(reason, "reason", most=4_000, least=1)
     kept = await grades.scores_of(connection, [before.id])
     basis = await graded_by(connection, grade, before, kept)
-    rows = _adjusted(grade, basis, kept, scores, why)
-    score = _total(basis, rows)
+    rows = adjusted(grade, basis, kept, scores, why)
+    score = total_of(basis, rows)
     version = GradeVersionRow(
         organization_id=grade.organization_id,
         grade_id=key,
@@ -187,6 +202,14 @@ async def adjust_grade(
     return key
 
 
+def _check_in_hand(viewer: Viewer, grade: GradeRow) -> None:
+    if grade.state == GradeState.READY_FOR_RELEASE and not may(
+        viewer, Permission.GRADE_DECIDE, grade.course_id
+    ):
+        message = "This grade is final. Ask the instructor to decide it anew."
+        raise Refusal(RefusalCode.INVALID_STATE, message, ("input", "gradeId"))
+
+
 async def _to_adjust(
     connection: Connection, key: UUID, expected_version: int | None
 ) -> GradeVersionRow:
@@ -197,79 +220,6 @@ async def _to_adjust(
     if expected_version not in {None, found.number}:
         raise Conflict
     return found
-
-
-def _adjusted(
-    grade: GradeRow,
-    basis: GradedBy,
-    kept: Sequence[CriterionScoreRow],
-    scores: Sequence[NewScore],
-    reason: str,
-) -> list[CriterionScoreRow]:
-    checks.at_most(scores, "scores", most=1_000, least=0)
-    new: dict[tuple[UUID, UUID], Decimal] = {}
-    for i, score in enumerate(scores):
-        place, criterion = _criterion(basis, score, i)
-        if place in new:
-            raise _bad_score(i, "criterionId", "This criterion is given points twice.")
-        if not score.points.is_finite() or not 0 <= score.points <= criterion.points:
-            message = f"{criterion.title} is worth 0 to {criterion.points} points."
-            raise _bad_score(i, "points", message)
-        if score.points != round(score.points, 3):
-            raise _bad_score(i, "points", "Points have three decimals at the most.")
-        new[place] = score.points
-    return [
-        CriterionScoreRow(
-            organization_id=grade.organization_id,
-            grade_version_id=row.grade_version_id,
-            question_id=row.question_id,
-            criterion_id=row.criterion_id,
-            level_id=level_of(basis.criteria[place], points)
-            if points is not None
-            else row.level_id,
-            points=row.points if points is None else points,
-            rationale=row.rationale if points is None else reason,
-        )
-        for row in kept
-        for place in [(row.question_id, row.criterion_id)]
-        for points in [new.get(place)]
-    ]
-
-
-def _bad_score(place: int, field: str, message: str) -> Refusal:
-    return Refusal(RefusalCode.BAD_INPUT, message, ("input", "scores", str(place), field))
-
-
-def _criterion(basis: GradedBy, score: NewScore, place: int) -> tuple[tuple[UUID, UUID], Criterion]:
-    path = ("input", "scores", str(place))
-    criterion_id = key_of(score.criterion_id, "Criterion", (*path, "criterionId"))
-    named = None
-    if score.question_id is not None:
-        named = key_of(score.question_id, "Question", (*path, "questionId"))
-    found = [
-        (key, criterion)
-        for key, criterion in basis.criteria.items()
-        if key[1] == criterion_id and named in {None, key[0]}
-    ]
-    if not found:
-        raise _bad_score(place, "criterionId", "This grade has no such criterion.")
-    if len(found) > 1:
-        raise _bad_score(place, "questionId", "Several questions have this criterion: say which.")
-    return found[0]
-
-
-def _total(basis: GradedBy, rows: Sequence[CriterionScoreRow]) -> Decimal:
-    return sum(
-        (
-            score_of_question(
-                {str(r.criterion_id): r.points for r in rows if r.question_id == question_id},
-                [c for (q, _), c in basis.criteria.items() if q == question_id],
-                possible,
-            )
-            for question_id, possible in basis.questions.items()
-        ),
-        Decimal(0),
-    )
 
 
 async def finalise_grades(
@@ -335,11 +285,27 @@ async def _locked(
             key_of(value, "Grade", (*_IDS_PATH, str(i))) for i, value in enumerate(grade_ids)
         )
     )
-    found = await grades.lock_grades(transaction.connection, context.viewer, keys)
-    for course_id in {row.course_id for row in found}:
-        context.require(permission, course_id)
-    rows = in_order(keys, found)
+    rows = in_order(keys, await _lock(context, transaction.connection, keys, permission))
     for i, row in enumerate(rows):
         if row is None:
             raise missing("grade", (*_IDS_PATH, str(i)))
     return [row for row in rows if row is not None]
+
+
+async def _lock(
+    context: RequestContext, connection: Connection, keys: Sequence[UUID], permission: Permission
+) -> Sequence[GradeRow]:
+    """Those of the grades the viewer may change so, locked; a refusal for those they only read."""
+    viewer = context.viewer
+    roles = [role for role in MARKERS if role in ROLES[permission]]
+    found = await grades.lock_grades(connection, viewer, keys, roles)
+    for course_id in {row.course_id for row in found}:
+        context.require(permission, course_id)
+    left = set(keys) - {row.id for row in found}
+    for row in await grades.grades_by_id(connection, viewer, list(left)):
+        if row.student_id != viewer.user_id:
+            context.require(permission, row.course_id)
+            raise Refusal(
+                RefusalCode.FORBIDDEN, f"This needs work allocated to you as {' or '.join(roles)}."
+            )
+    return found

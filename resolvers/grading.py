@@ -1,4 +1,4 @@
-"""Grading runs: started, paused, cancelled and followed by those who instruct the course."""
+"""Grading runs: run by those who instruct the course, followed by those who mark and oversee."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -84,13 +84,13 @@ def failure_of(task: GradingTaskRow) -> Failure | None:
 
 
 async def load_runs(context: RequestContext, ids: Sequence[UUID]) -> list[GradingRunRow | None]:
-    """Runs by id; None for those of courses the viewer does not instruct."""
+    """Runs by id; None for those the viewer does not see."""
     async with context.database.read() as connection:
         return in_order(ids, await grading.runs_by_id(connection, context.viewer, ids))
 
 
 async def load_tasks(context: RequestContext, ids: Sequence[UUID]) -> list[GradingTaskRow | None]:
-    """Tasks by id; None for those of courses the viewer does not instruct."""
+    """Tasks by id; None for those the viewer does not see."""
     async with context.database.read() as connection:
         return in_order(ids, await grading.tasks_by_id(connection, context.viewer, ids))
 
@@ -127,9 +127,9 @@ async def list_tasks_of_run(
 
 
 async def get_progress(parents: Sequence[GradingRunRow], context: RequestContext) -> list[Progress]:
-    """How far each run is."""
+    """How far each run is, in the tasks that count for the viewer."""
     async with context.database.read() as connection:
-        found = await grading.progress_of(connection, [r.id for r in parents])
+        found = await grading.progress_of(connection, context.viewer, [r.id for r in parents])
     return [found.get(r.id, Progress()) for r in parents]
 
 
@@ -156,11 +156,11 @@ async def list_criterion_assessments(
 async def list_evidence(
     parents: Sequence[CriterionAssessmentRow], context: RequestContext
 ) -> list[list[EvidenceSpanRow | SeenQuotation]]:
-    """The quotations behind each judgement; of the redacted answer where marking is anonymous."""
+    """The quotations behind each judgement; of the redacted answer for who must not know."""
     keys = [c.id for c in parents]
     async with context.database.read() as connection:
         rows = await grading.evidence_of(connection, keys)
-        anonymous = await answers.answers_of_judgements(connection, keys)
+        anonymous = await answers.answers_of_judgements(connection, context.viewer, keys)
     hidden = {key: each for (key, _), each in (await redactions(context.viewer, anonymous)).items()}
     found = by_parent(keys, rows, lambda row: row.criterion_assessment_id)
     return [
@@ -345,6 +345,9 @@ async def follow_run(
 ) -> AsyncIterator[RunFollowed]:
     """A snapshot, then each event after it; ends once a run that has ended was told in full.
 
+    Markers are told of tasks allocated to them alone; of others, admins and auditors that one
+    changed, for the counters.
+
     Raises `Refusal`: BAD_INPUT for a negative `after_seq`, RESYNC for one beyond the last event,
     NOT_FOUND and FORBIDDEN at once or as soon as the viewer may no longer follow.
     """
@@ -372,8 +375,9 @@ async def follow_run(
             seq = event.seq or seq
             run = await _followed_run(fresh, key)
             task_id = event.payload.get("task_id")
-            tasks = [] if task_id is None else await load_tasks(fresh, [UUID(task_id)])
-            yield RunFollowed(seq, event.kind, event.at, run, tasks[0] if tasks else None)
+            (task,) = [None] if task_id is None else await load_tasks(fresh, [UUID(task_id)])
+            if task_id is None or task is not None or fresh.viewer.organization_roles:
+                yield RunFollowed(seq, event.kind, event.at, run, task)
 
 
 async def _followed_run(context: RequestContext, key: UUID) -> GradingRunRow:

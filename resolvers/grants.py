@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from persistence import courses, grants, submissions, users
+from persistence import break_glass, courses, grants, submissions, users
 from persistence.database import Connection
 from persistence.followers import RIGHTS_TOPIC
 from persistence.keyset import Page
 from persistence.lifecycle.courses import GRANT, GrantEvent, GrantState
-from persistence.roles import Role
-from persistence.tables.identity import RoleGrantRow
+from persistence.roles import MARKERS, Role
+from persistence.tables.identity import BreakGlassRow, RoleGrantRow
 from persistence.users import Proof
 from persistence.visibility import Viewer
 from resolvers import checks
-from resolvers.access import COURSE_STAFF, ROLES, Permission, may, missing
+from resolvers.access import ALLOCATED, COURSE_STAFF, ROLES, Permission, may, missing, opened
 from resolvers.context import RequestContext
 from resolvers.global_ids import key_of
 from resolvers.mutations import Transaction
@@ -35,6 +35,7 @@ class Access:
     role_grant: RoleGrantRow | None
     role: Role | None
     roles_that_allow: Sequence[Role]
+    break_glass: BreakGlassRow | None = None
 
 
 async def load_grants(context: RequestContext, ids: Sequence[UUID]) -> list[RoleGrantRow | None]:
@@ -174,10 +175,13 @@ async def explain_access(
             connection, Proof(key, viewer.organization_id, viewer.expires_at)
         )
         held = await grants.grants_of(connection, key) if person is not None else []
+        glass = (
+            None if course is None else await break_glass.glass_in_force(connection, key, course)
+        )
     roles = sorted(ROLES[permission])
     if person is None:
         return Access(False, "There is no such person, or they are suspended.", None, None, roles)
-    return _explained(person, permission, course, held, roles)
+    return _explained(person, permission, course, held, glass)
 
 
 def _explained(
@@ -185,8 +189,9 @@ def _explained(
     permission: Permission,
     course: UUID | None,
     held: Sequence[RoleGrantRow],
-    roles: Sequence[Role],
+    glass: BreakGlassRow | None,
 ) -> Access:
+    roles = sorted(ROLES[permission])
     where = "in this course" if course is not None else "over the organization"
     if not may(person, permission, course):
         givers = ", ".join(roles) or "no role"
@@ -196,7 +201,12 @@ def _explained(
         if Role(grant.role) in roles and grant.course_id in {None, course}:
             scope = "over the organization" if grant.course_id is None else "in this course"
             rule = f"{permission.value} is given by {grant.role}, held {scope} by a grant."
+            if grant.role in MARKERS and permission in ALLOCATED:
+                rule += " It is for work allocated to them."
             return Access(True, rule, grant, Role(grant.role), roles)
+    if glass is not None and opened(person, permission, glass.course_id):
+        rule = f"{permission.value} is given by break-glass in this course for now: {glass.reason}"
+        return Access(True, rule, None, Role(glass.role), roles, glass)
     rule = f"{permission.value} is given by STUDENT, held {where} by enrolment."
     return Access(True, rule, None, Role.STUDENT, roles)
 

@@ -1,13 +1,13 @@
-"""What a marker sees of an answer whose marking is anonymous: everything but whose it is."""
+"""What a marker sees of work marked anonymously or blind: everything but whose it is."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from agents.grading.naming import Identity
 from agents.grading.redaction import Redacted, redact
-from persistence.answers import AnonymousAnswer
+from persistence.answers import AnonymousAnswer, HiddenStudent
 from persistence.visibility import Viewer
 
 Key = tuple[UUID, UUID]
@@ -52,8 +52,11 @@ async def redactions(viewer: Viewer, answers: Sequence[AnonymousAnswer]) -> Mapp
     hidden = [
         answer
         for answer in answers
-        if answer.student_id != viewer.user_id
-        and (answer.course_id, answer.student_id) not in viewer.observes
+        if answer.blind
+        or (
+            answer.student_id != viewer.user_id
+            and (answer.course_id, answer.student_id) not in viewer.observes
+        )
     ]
 
     def work() -> Mapping[Key, Redacted]:
@@ -65,3 +68,29 @@ async def redactions(viewer: Viewer, answers: Sequence[AnonymousAnswer]) -> Mapp
 def as_seen(row: Row, redacted: Redacted | None) -> Row | SeenQuotation:
     """The quotation, in the redacted answer where it is redacted for the viewer."""
     return row if redacted is None else SeenQuotation(row, redacted)
+
+
+class SeenTexts:
+    """A row some of whose texts are redacted."""
+
+    def __init__(self, row: Any, texts: Mapping[str, str]) -> None:
+        self._row, self._texts = row, texts
+
+    def __getattr__(self, name: str) -> Any:
+        return self._texts[name] if name in self._texts else getattr(self._row, name)
+
+
+def without_names(
+    rows: Sequence[Any], version: str, texts: Sequence[str], students: Sequence[HiddenStudent]
+) -> list[Any]:
+    """The rows, with what people wrote in `texts` redacted where the student is hidden.
+
+    `version` is the attribute with the id of the grade version a row is about.
+    """
+    hidden = {student.key: Identity(student.name, student.email) for student in students}
+    return [
+        row
+        if (identity := hidden.get(getattr(row, version))) is None
+        else SeenTexts(row, {name: redact(getattr(row, name), identity).text for name in texts})
+        for row in rows
+    ]

@@ -11,6 +11,7 @@ from persistence.database import Connection, add
 from persistence.keyset import Page
 from persistence.lifecycle.study import MessageState
 from persistence.study import CitedRow
+from persistence.tables.courses import CourseRow
 from persistence.tables.records import StreamKind
 from persistence.tables.study import AgentStepRow, Author, MessageRow, StudySessionRow
 from resolvers import checks
@@ -74,16 +75,26 @@ async def list_sessions(
         )
 
 
+async def list_sessions_of_courses(
+    parents: Sequence[CourseRow], context: RequestContext, first: int, after: str | None
+) -> list[Page[StudySessionRow]]:
+    """The sessions of each course the viewer sees, newest first."""
+    async with context.database.read() as connection:
+        return await study.pages_of_sessions(
+            connection, context.viewer, [c.id for c in parents], checks.page_size(first), after
+        )
+
+
 async def load_sessions(
     context: RequestContext, ids: Sequence[UUID]
 ) -> list[StudySessionRow | None]:
-    """Sessions by id; None for what is not the viewer's own."""
+    """Sessions by id: one's own, and those of courses opened by break-glass."""
     async with context.database.read() as connection:
         return in_order(ids, await study.sessions_by_id(connection, context.viewer, ids))
 
 
 async def load_messages(context: RequestContext, ids: Sequence[UUID]) -> list[MessageRow | None]:
-    """Messages by id; None for what is not in a session of the viewer's own."""
+    """Messages by id; None for what is not in a session the viewer sees."""
     async with context.database.read() as connection:
         return in_order(ids, await study.messages_by_id(connection, context.viewer, ids))
 
@@ -177,7 +188,7 @@ async def cancel_message(
     path = ("input", "messageId")
     key = key_of(message_id, "Message", path)
     connection = transaction.connection
-    rows = await study.messages_by_id(connection, context.viewer, [key])
+    rows = await study.messages_by_id(connection, context.viewer, [key], own=True)
     if not rows:
         raise missing("message", path)
     context.note_own(Permission.STUDY_ASK)

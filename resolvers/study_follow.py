@@ -101,7 +101,9 @@ class _Follower:
         """Reads the session as it stands; the number from which to go on."""
         database = self._context.database
         async with database.read() as connection:
-            found = await study.sessions_by_id(connection, self._context.viewer, [self._session_id])
+            found = await study.sessions_by_id(
+                connection, self._context.viewer, [self._session_id], own=True
+            )
             if not found:
                 raise missing("study session", ("sessionId",))
             latest = await streams.latest_seq(connection, self._session_id)
@@ -209,7 +211,9 @@ class _Follower:
 
     async def _read(self, message_id: UUID) -> None:
         async with self._context.database.read() as connection:
-            rows = await study.messages_by_id(connection, self._context.viewer, [message_id])
+            rows = await study.messages_by_id(
+                connection, self._context.viewer, [message_id], own=True
+            )
         if not rows:
             raise missing("study session", ("sessionId",))
         self._message, self._read_at = rows[0], time.monotonic()

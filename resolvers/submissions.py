@@ -3,15 +3,16 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import orjson
 
-from persistence import answers, assignments, courses, submissions
+from persistence import allocations, answers, assignments, courses, submissions
 from persistence.database import Connection, add
+from persistence.grades import DecidedGrade
 from persistence.keyset import Page
 from persistence.lifecycle.assignments import AssignmentState
 from persistence.lifecycle.submissions import (
@@ -100,21 +101,40 @@ class StudentsWork(Protocol):
     student_id: UUID
 
 
-async def get_students(
-    parents: Sequence[StudentsWork], context: RequestContext
+async def get_students_of_submissions(
+    parents: Sequence[SubmissionRow], context: RequestContext
 ) -> list[UserRow | None]:
-    """Whose each is; None where marking is anonymous and it is neither one's own nor observed."""
+    """Whose each is; None where the viewer is not to know."""
+    return await _students(parents, [s.id for s in parents], context)
+
+
+async def get_students_of_grades(
+    parents: Sequence[DecidedGrade], context: RequestContext
+) -> list[UserRow | None]:
+    """Whose each is; None where the viewer is not to know."""
+    return await _students(parents, [g.submission_id for g in parents], context)
+
+
+async def _students(
+    parents: Sequence[StudentsWork], submission_ids: Sequence[UUID], context: RequestContext
+) -> list[UserRow | None]:
+    """None for who marks blind; under anonymous marking, unless it is one's own or observed."""
     rows = await get_assignments(context, [s.assignment_id for s in parents])
-    own = context.viewer.user_id
+    async with context.database.read() as connection:
+        blind = await allocations.blind_among(connection, context.viewer, submission_ids)
+    own, observes = context.viewer.user_id, context.viewer.observes
     return await users.get_users(
         context,
         [
             s.student_id
-            if s.student_id == own
-            or (s.course_id, s.student_id) in context.viewer.observes
-            or (a and not a.anonymous)
+            if key not in blind
+            and (
+                s.student_id == own
+                or (s.course_id, s.student_id) in observes
+                or (a and not a.anonymous)
+            )
             else None
-            for s, a in zip(parents, rows, strict=True)
+            for s, key, a in zip(parents, submission_ids, rows, strict=True)
         ],
     )
 
@@ -137,15 +157,23 @@ async def get_attempts(
     return optional(ids, rows)
 
 
-async def get_times(
+async def get_receipts(
     parents: Sequence[AttemptRow], context: RequestContext
-) -> list[datetime | None]:
-    """When each attempt came; None where marking is anonymous and it is not one's own."""
+) -> list[AttemptRow | None]:
+    """The attempts whose time and digest the viewer may know: either would tell whose it is.
+
+    None under blind marking; under anonymous marking, unless it is one's own.
+    """
     rows = await get_assignments(context, [a.assignment_id for a in parents])
+    async with context.database.read() as connection:
+        blind = await allocations.blind_among(
+            connection, context.viewer, [a.submission_id for a in parents]
+        )
     own = context.viewer.user_id
     return [
-        attempt.submitted_at
-        if attempt.submitted_by == own or (assignment and not assignment.anonymous)
+        attempt
+        if attempt.submission_id not in blind
+        and (attempt.submitted_by == own or (assignment and not assignment.anonymous))
         else None
         for attempt, assignment in zip(parents, rows, strict=True)
     ]
@@ -154,11 +182,11 @@ async def get_times(
 async def list_responses(
     parents: Sequence[AttemptRow], context: RequestContext
 ) -> list[list[QuestionResponseRow | RedactedResponse]]:
-    """The responses of each attempt; redacted for markers where marking is anonymous."""
+    """The responses of each attempt; redacted where marking is anonymous or blind."""
     keys = [a.id for a in parents]
     async with context.database.read() as connection:
         rows = await submissions.responses_of(connection, keys)
-        anonymous = await answers.answers_of_attempts(connection, keys)
+        anonymous = await answers.answers_of_attempts(connection, context.viewer, keys)
     hidden = await redactions(context.viewer, anonymous)
     seen = [
         RedactedResponse(

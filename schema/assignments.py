@@ -9,9 +9,10 @@ import strawberry
 
 from persistence.lifecycle.assignments import AssignmentState
 from persistence.tables.assignments import AiPolicy, AssignmentKind
-from resolvers import assignments, courses, grades, grading, rubrics, submissions
+from resolvers import allocations, assignments, courses, grades, grading, rubrics, submissions
 from resolvers.access import Permission
 from resolvers.context import RequestContext
+from schema.allocations import MarkingAllocation
 from schema.enums import described_enum
 from schema.fields import UserError, batched, described, mutation
 from schema.grades import Grade
@@ -118,7 +119,8 @@ class Assignment(Node):
         return await submissions.get_own_submissions(parents, context)
 
     @batched(
-        "Its grading runs, newest first; for its instructors, else null with an error.",
+        "Its grading runs, newest first; for its instructors and markers, admins and auditors, "
+        "else null with an error.",
         first=FIRST,
         after=AFTER,
     )
@@ -127,11 +129,26 @@ class Assignment(Node):
     ) -> Sequence[Connection[GradingRun] | None]:
         return connections(await grading.list_runs(parents, context, first, after))
 
-    @batched("Its grades; for its instructors, else null with an error.", first=FIRST, after=AFTER)
+    @batched(
+        "Its grades; for its instructors, auditors and those who mark with sight, else null with "
+        "an error.",
+        first=FIRST,
+        after=AFTER,
+    )
     async def grades(
         parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
     ) -> Sequence[Connection[Grade] | None]:
         return connections(await grades.list_grades(parents, context, first, after))
+
+    @batched(
+        "Who marks what, by alias; all for its instructors, else the viewer's own.",
+        first=FIRST,
+        after=AFTER,
+    )
+    async def allocations(
+        parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
+    ) -> Sequence[Connection[MarkingAllocation]]:
+        return connections(await allocations.list_allocations(parents, context, first, after))
 
 
 @strawberry.input(description="A question to be written.")

@@ -1,13 +1,13 @@
 """Courses and enrolments, as the API shows them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
 from persistence.lifecycle.courses import EnrollmentState
 from persistence.roles import Role
-from resolvers import assignments, courses, documents, rubrics, users
+from resolvers import assignments, courses, documents, rubrics, study, users
 from resolvers.access import Permission
 from resolvers.context import RequestContext
 from schema.assignments import Assignment
@@ -17,6 +17,11 @@ from schema.fields import UserError, batched, described, mutation, root_field
 from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connection, connections
 from schema.rubrics import Rubric
 from schema.users import User
+
+if TYPE_CHECKING:
+    from schema.study import StudySession
+
+StudySessionRef = Annotated["StudySession", strawberry.lazy("schema.study")]
 
 described_enum(
     EnrollmentState,
@@ -73,6 +78,17 @@ class Course(Node):
         parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
     ) -> Sequence[Connection[Document]]:
         return connections(await documents.list_documents(parents, context, first, after))
+
+    @batched(
+        "The study sessions the viewer sees, newest first: their own, and everybody's while they "
+        "have the course open by break-glass.",
+        first=FIRST,
+        after=AFTER,
+    )
+    async def study_sessions(
+        parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
+    ) -> Sequence[Connection[StudySessionRef]]:
+        return connections(await study.list_sessions_of_courses(parents, context, first, after))
 
 
 @strawberry.input(description="A course to be opened.")

@@ -125,7 +125,8 @@ class Grade(Node):
         return await grades.list_scores([g.version_id for g in parents], context)
 
     @batched(
-        "How it came about, newest decision first; a student reads the one in force.",
+        "How it came about, newest decision first; students, observers and who marks blind read "
+        "the one in force.",
         first=FIRST,
         after=AFTER,
     )
@@ -134,11 +135,14 @@ class Grade(Node):
     ) -> Sequence[Connection[GradeVersion]]:
         return connections(await grades.list_versions(parents, context, first, after))
 
-    @batched("Whose it is; null under anonymous marking, unless one's own or observed.")
+    @batched(
+        "Whose it is; null for who marks blind, and under anonymous marking unless one's own or "
+        "observed."
+    )
     async def student(parents: Sequence[Any], context: RequestContext) -> Sequence[User | None]:
-        return await submissions.get_students(parents, context)
+        return await submissions.get_students_of_grades(parents, context)
 
-    @batched("The submission; null for an observer.")
+    @batched("The submission; null for an observer and an auditor.")
     async def submission(
         parents: Sequence[Any], context: RequestContext
     ) -> Sequence[SubmissionRef | None]:
@@ -154,7 +158,7 @@ class Grade(Node):
 class GradeNotReleased:
     message: str = described("Why, for the reader.")
     state: GradeState | None = described(
-        "Where the grade stands; for those who instruct the course, else null."
+        "Where the grade stands; for those who run the course or mark the submission, else null."
     )
 
     @classmethod
@@ -230,13 +234,13 @@ class ReleaseGradesPayload:
 class GradeMutations:
     adjust_grade = mutation(
         grades.adjust_grade,
-        permission=Permission.GRADE_DECIDE,
+        permission=Permission.GRADE_ASSESS,
         input_type=AdjustGradeInput,
         payload=AdjustGradePayload,
         noun="grade",
         load=grades.load_grades,
-        text="Decides a grade as a person: a new version, in your name. The penalty for lateness "
-        "is computed anew.",
+        text="Decides a grade as a person: a new version, in your name; markers those of work "
+        "allocated to them. The penalty for lateness is computed anew.",
     )
     finalise_grades = mutation(
         grades.finalise_grades,
@@ -246,8 +250,8 @@ class GradeMutations:
         noun="grades",
         load=grades.load_grades,
         many=True,
-        text="Declares grades ready for release. One the graders asked a person to look at is "
-        "refused until it was decided with adjustGrade.",
+        text="Declares grades ready for release; a moderator those allocated to them. One the "
+        "graders asked a person to look at is refused until it was decided with adjustGrade.",
     )
     release_grades = mutation(
         grades.release_grades,

@@ -91,7 +91,9 @@ described_enum(
 )
 
 
-@strawberry.type(description="How many tasks of a run stand where.")
+@strawberry.type(
+    description="How many tasks of a run stand where; for markers, of those allocated to them."
+)
 class RunProgress:
     total: int = described("All of them.")
     pending: int = described("Wait, for the first time or for another try.")
@@ -175,7 +177,7 @@ class GradingRun(Node):
         return await grading.get_progress(parents, context)
 
     @batched(
-        "Its tasks by alias.",
+        "Its tasks by alias; for markers those allocated to them.",
         first=FIRST,
         after=AFTER,
         states="Only tasks in these states; all when left out.",
@@ -194,11 +196,16 @@ class GradingRun(Node):
     description="Something that happened in a grading run, with the state as it is now."
 )
 class GradingRunEvent:
-    seq: int = described("Its number, from 1 without gaps: pass the last one as `afterSeq`.")
+    seq: int = described(
+        "Its number: pass the last one as `afterSeq`. From 1 without gaps, but for markers, who "
+        "are told of their tasks alone."
+    )
     kind: RunEventKind = described("What it tells.")
     at: datetime = described("When it happened.")
     run: GradingRun = described("The run as it is now.")
-    task: GradingTask | None = described("The task it tells of, as it is now.")
+    task: GradingTask | None = described(
+        "The task it tells of, as it is now; null for admins and auditors, who follow counters."
+    )
 
 
 @strawberry.input(description="A grading run to be started.")

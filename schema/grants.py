@@ -11,6 +11,7 @@ from persistence.roles import Role
 from resolvers import courses, grants, users
 from resolvers.access import Permission
 from resolvers.context import RequestContext
+from schema.break_glass import BreakGlass
 from schema.courses import Course
 from schema.enums import described_enum
 from schema.fields import UserError, batched, described, mutation, root_field
@@ -60,6 +61,7 @@ class Access:
     role: Role | None = described("The role that lets them; null when they may not.")
     role_grant: RoleGrant | None = described("The grant that lets them; null for an enrolment.")
     roles_that_allow: list[Role] = described("The roles that give the permission.")
+    break_glass: BreakGlass | None = described("The break-glass that lets them; null otherwise.")
 
 
 @strawberry.input(description="A role to be given.")

@@ -10,9 +10,11 @@ from resolvers import users
 from resolvers.context import RequestContext
 from resolvers.global_ids import parse_global_id
 from schema import (
+    allocations,
     api_tokens,
     assignments,
     audit,
+    break_glass,
     courses,
     documents,
     grades,
@@ -31,9 +33,11 @@ from schema.scalars import SCALARS
 Loader = Callable[[RequestContext, Sequence[Any]], Awaitable[Sequence[Any]]]
 
 NOUNS = (
+    allocations,
     api_tokens,
     assignments,
     audit,
+    break_glass,
     courses,
     documents,
     grades,
@@ -56,6 +60,7 @@ LOADERS: dict[str, Loader] = {
 class Query(
     api_tokens.ApiTokenQueries,
     audit.AuditQueries,
+    break_glass.BreakGlassQueries,
     courses.CourseQueries,
     grants.GrantQueries,
     privacy.PrivacyQueries,
@@ -75,8 +80,10 @@ class Query(
 
 @strawberry.type(description="What can be changed. Every mutation takes one input.")
 class Mutation(
+    allocations.AllocationMutations,
     api_tokens.ApiTokenMutations,
     assignments.AssignmentMutations,
+    break_glass.BreakGlassMutations,
     courses.CourseMutations,
     documents.DocumentMutations,
     grades.GradeMutations,

@@ -50,17 +50,23 @@ class QuestionResponse:
 class Attempt(Node):
     number: int = described("1 for the first.")
     state: AttemptState = described("Where it stands.")
-    sha256: str = described("SHA-256 of what was handed in.")
 
-    @strawberry.field(description="How late it was, in seconds; 0 when in time.")
-    def late_by_seconds(root: Any) -> int:
-        return int(root.late_by.total_seconds())
+    @batched("SHA-256 of what was handed in; null where it is hidden when it came.")
+    async def sha256(parents: Sequence[Any], context: RequestContext) -> Sequence[str | None]:
+        return [a and a.sha256 for a in await submissions.get_receipts(parents, context)]
 
-    @batched("When it came; null where marking is anonymous and it is not one's own.")
+    @batched("How late it was, in seconds, 0 when in time; null where it is hidden when it came.")
+    async def late_by_seconds(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[int | None]:
+        receipts = await submissions.get_receipts(parents, context)
+        return [a and int(a.late_by.total_seconds()) for a in receipts]
+
+    @batched("When it came; null for who marks blind, and under anonymous marking but for oneself.")
     async def submitted_at(
         parents: Sequence[Any], context: RequestContext
     ) -> Sequence[datetime | None]:
-        return await submissions.get_times(parents, context)
+        return [a and a.submitted_at for a in await submissions.get_receipts(parents, context)]
 
     @batched("Its answers.")
     async def responses(
@@ -78,9 +84,9 @@ class Submission(Node):
     async def assignment(parents: Sequence[Any], context: RequestContext) -> Sequence[Assignment]:
         return await assignments.get_assignments(context, [s.assignment_id for s in parents])
 
-    @batched("Whose it is; null where marking is anonymous and it is not one's own.")
+    @batched("Whose it is; null for who marks blind, and under anonymous marking but for oneself.")
     async def student(parents: Sequence[Any], context: RequestContext) -> Sequence[User | None]:
-        return await submissions.get_students(parents, context)
+        return await submissions.get_students_of_submissions(parents, context)
 
     @batched("Its attempts, newest first.")
     async def attempts(parents: Sequence[Any], context: RequestContext) -> Sequence[list[Attempt]]:

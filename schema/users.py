@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from persistence.roles import Role
-from resolvers import grades, study, users
+from resolvers import allocations, grades, study, users
 from resolvers.access import Permission
 from resolvers.context import RequestContext
 from schema.enums import described_enum
@@ -14,9 +14,11 @@ from schema.fields import UserError, batched, described, mutation
 from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connection
 
 if TYPE_CHECKING:
+    from schema.allocations import MarkingAllocation
     from schema.grades import Grade
     from schema.study import StudySession
 
+AllocationRef = Annotated["MarkingAllocation", strawberry.lazy("schema.allocations")]
 GradeRef = Annotated["Grade", strawberry.lazy("schema.grades")]
 StudySessionRef = Annotated["StudySession", strawberry.lazy("schema.study")]
 
@@ -56,9 +58,13 @@ described_enum(
     SUBMISSION_PROXY="Hand in work for a student.",
     RUN_CONTROL="Start, pause and cancel grading runs.",
     RUN_FOLLOW="Follow grading runs.",
-    GRADE_DECIDE="Adjust and finalise grades.",
+    MARKING_ALLOCATE="Give people submissions to mark.",
+    GRADE_READ="Read other people's grades; markers those of work allocated to them.",
+    GRADE_ASSESS="Decide points; markers of work allocated to them.",
+    GRADE_DECIDE="Finalise grades; moderators those allocated to them.",
     GRADE_RELEASE="Release grades.",
     AUDIT_READ="Read what others did.",
+    GLASS_BREAK="Open a course for a while in an emergency.",
 )
 
 
@@ -106,6 +112,17 @@ class Viewer:
         parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
     ) -> Sequence[Connection[StudySessionRef]]:
         page = connection(await study.list_sessions(context, first, after))
+        return [page for _ in parents]
+
+    @batched(
+        "What the viewer has to mark, by assignment and alias: their marking queue.",
+        first=FIRST,
+        after=AFTER,
+    )
+    async def allocations(
+        parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
+    ) -> Sequence[Connection[AllocationRef]]:
+        page = connection(await allocations.list_own(context, first, after))
         return [page for _ in parents]
 
 

@@ -365,7 +365,7 @@ class GradingWorld:
         """Decides a grade as the instructor."""
         await self.change(
             grades.adjust_grade,
-            Permission.GRADE_DECIDE,
+            Permission.GRADE_ASSESS,
             grade_id=global_id("Grade", grade.id),
             **{"scores": [], "feedback": None, "reason": "Looked at it."} | values,
         )

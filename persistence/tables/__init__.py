@@ -1,6 +1,7 @@
 """The tables, a file a noun. Importing this package registers them all on `metadata`."""
 
 from persistence.tables import (
+    allocations,
     assignments,
     audit,
     courses,
@@ -16,6 +17,7 @@ from persistence.tables import (
 from persistence.tables.base import metadata
 
 __all__ = [
+    "allocations",
     "assignments",
     "audit",
     "courses",

@@ -75,6 +75,32 @@ class RoleGrantRow(Stamped, table=True):
     state: str = GrantState.ACTIVE
 
 
+class BreakGlassRow(Stamped, table=True):
+    """A course laid open to an admin or auditor for a while, for a reason."""
+
+    __tablename__ = "break_glass"
+    __table_args__ = (
+        within_tenant("user_id", "users"),
+        within_tenant("course_id", "course"),
+        within_tenant("ended_by", "users"),
+        one_of("role", (Role.ADMIN, Role.AUDITOR)),
+        CheckConstraint("expires_at <= created_at + interval '1 hour'", name="time_boxed"),
+        Index("ix_break_glass_user", "user_id", postgresql_where="ended_at IS NULL"),
+        Index("ix_break_glass_course", "course_id"),
+    )
+    id: UUID = Field(default_factory=uuid7, primary_key=True)
+    organization_id: UUID
+    user_id: UUID
+    role: str
+    course_id: UUID
+    reason: str
+    expires_at: datetime = Field(sa_type=Moment)
+    ended_at: datetime | None = Field(default=None, sa_type=Moment)
+    """When it was ended before its time."""
+    ended_by: UUID | None = None
+
+
 organizations = table_of(OrganizationRow)
 users = table_of(UserRow)
 role_grants = table_of(RoleGrantRow)
+break_glasses = table_of(BreakGlassRow)

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from resolvers.access import ROLES, Permission
+from resolvers.access import ROLES
 from schema.fields import PERMISSIONS
 from schema.root import build_schema
-from tests.access.people import CALLERS, People, make_people
+from tests.access.people import CALLERS, GLASSES, MARKERS, People, make_people
 from tests.access.walk import ABSENT, Walk, outcomes
 from tests.world import World
 
@@ -31,6 +31,7 @@ ROOTS = {
     "Query.courses": "{ courses { nodes { id } } }",
     "Query.apiTokens": "{ apiTokens { nodes { id } } }",
     "Query.dataFlows": "{ dataFlows { feature } }",
+    "Query.breakGlasses": "{ breakGlasses { nodes { id } } }",
     "Query.auditEvents": "{ auditEvents { nodes { id } } }",
     "Query.roleGrants": "{ roleGrants { nodes { id } } }",
     "Query.viewerCan": "query($c: ID!) { viewerCan(permission: VIEWER_READ, courseId: $c) }",
@@ -158,46 +159,59 @@ def test_strangers_meet_nothing(decided: list[dict[str, str]]) -> None:
 
 
 def test_a_classmate_meets_nothing_of_another_student(decided: list[dict[str, str]]) -> None:
-    names = ("Submission", "Attempt", "Grade (released)", "StudySession", "Message", "Enrollment")
-    for row in rows(decided, *names):
+    names = ("Submission.", "Submission (anon", "Attempt.", "Attempt (anon", "Grade (released)")
+    for row in rows(decided, *names, "StudySession", "Message", "Enrollment"):
         assert row["classmate"] == "absent", row
 
 
+def only(decided: list[dict[str, str]], callers: set[str], *prefixes: str) -> None:
+    """Each of `callers` meets the objects, nobody else does."""
+    met: set[str] = set()
+    for row in rows(decided, *prefixes):
+        found = {c for c in CALLERS if row[c] not in {"absent", "UNAUTHENTICATED"}}
+        assert found <= callers, row
+        met |= found
+    assert met == callers
+
+
 def test_only_its_owner_meets_a_study_session(decided: list[dict[str, str]]) -> None:
-    for row in rows(decided, "StudySession", "Message"):
-        for caller in CALLERS:
-            if caller != "owner":
-                assert row[caller] in {"absent", "UNAUTHENTICATED"}, row
+    only(decided, {"owner", *GLASSES}, "StudySession", "Message")
 
 
-def test_a_grade_before_its_release_is_the_instructors(decided: list[dict[str, str]]) -> None:
-    for row in rows(decided, "Grade (a classmate's, marked)", "GradingTask", "GradingRun"):
-        for caller in CALLERS:
-            if caller != "instructor":
-                assert row[caller] in {"absent", "UNAUTHENTICATED"}, row
+def test_a_grade_before_its_release_is_the_staffs(decided: list[dict[str, str]]) -> None:
+    graders = {"instructor", "auditor", *GLASSES}
+    only(decided, graders, "Grade (a classmate's, marked)")
+    only(decided, graders | set(MARKERS), "Grade (allocated, marked)")
+    only(decided, {"instructor", *GLASSES}, "GradingTask (not allocated)")
+    only(decided, {"instructor", *GLASSES, *MARKERS}, "GradingTask.")
+
+
+def test_markers_meet_what_is_allocated_to_them(decided: list[dict[str, str]]) -> None:
+    only(decided, {"instructor", "classmate", *GLASSES}, "Submission (not", "Attempt (not")
+    for row in rows(decided, "Submission.id", "Attempt.id", "Grade (allocated, marked).id"):
+        assert {row[marker] for marker in MARKERS} == {"value"}, row
+
+
+def test_who_marks_blind_meets_nobody_and_no_moment(decided: list[dict[str, str]]) -> None:
+    hidden = ("student", "submittedAt", "lateBySeconds", "sha256")
+    asked = 0
+    for row in rows(decided, "Submission", "Attempt", "Grade"):
+        if row["field"].rpartition(".")[2] in hidden:
+            assert row["blind_grader"] in {"empty", "absent"}, row
+            asked += row["grader"] == "value"
+    assert asked >= len(hidden)
 
 
 def test_anonymous_marking_names_nobody(decided: list[dict[str, str]]) -> None:
     for field in (
         "Submission (anonymous marking).student",
         "Attempt (anonymous marking).submitted",
+        "Attempt (anonymous marking).late",
+        "Attempt (anonymous marking).sha256",
     ):
         (row,) = rows(decided, field)
-        assert row["instructor"] == "empty", row
+        assert {row[c] for c in ("instructor", *GLASSES, *MARKERS)} == {"empty"}, row
         assert row["owner"] == "value", row
-
-
-def test_every_permission_of_the_design_has_its_roles() -> None:
-    """DESIGN's table, for what is built."""
-    of = {p: {str(r) for r in ROLES[p]} for p in Permission}
-    assert of[Permission.ROLE_GRANT] == {"ADMIN", "INSTRUCTOR"}
-    assert of[Permission.ENROLMENT_WRITE] == {"ADMIN", "INSTRUCTOR"}
-    assert of[Permission.ASSIGNMENT_WRITE] == {"INSTRUCTOR", "DESIGNER"}
-    assert of[Permission.RUBRIC_WRITE] == {"INSTRUCTOR", "DESIGNER"}
-    assert of[Permission.RUN_CONTROL] == {"INSTRUCTOR"}
-    assert of[Permission.GRADE_DECIDE] == of[Permission.GRADE_RELEASE] == {"INSTRUCTOR"}
-    assert of[Permission.SUBMISSION_WRITE] == {"STUDENT", "INSTRUCTOR"}
-    assert of[Permission.SUBMISSION_PROXY] == {"INSTRUCTOR"}
 
 
 def test_an_observer_meets_the_released_grade_and_not_the_work(

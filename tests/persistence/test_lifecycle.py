@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from persistence.lifecycle.allocations import ALLOCATION
 from persistence.lifecycle.assignments import ASSIGNMENT, RUBRIC_VERSION
 from persistence.lifecycle.courses import ENROLLMENT, GRANT
 from persistence.lifecycle.documents import DOCUMENT
@@ -15,6 +16,7 @@ from persistence.lifecycle.study import MESSAGE
 from persistence.lifecycle.submissions import ATTEMPT, SUBMISSION
 
 MACHINES: list[Machine[Any, Any]] = [
+    ALLOCATION,
     ASSIGNMENT,
     ATTEMPT,
     DOCUMENT,

@@ -193,7 +193,7 @@ async def test_a_student_decides_nothing(grading_world: GradingWorld) -> None:
     submission = await grading_world.graded()
     grade = await grading_world.grade(submission)
     for work, permission, values in (
-        (grades.adjust_grade, Permission.GRADE_DECIDE, {"scores": [], "feedback": None}),
+        (grades.adjust_grade, Permission.GRADE_ASSESS, {"scores": [], "feedback": None}),
         (grades.finalise_grades, Permission.GRADE_DECIDE, {}),
         (grades.release_grades, Permission.GRADE_RELEASE, {}),
     ):
