@@ -15,3 +15,8 @@ class Role(StrEnum):
     DESIGNER = "DESIGNER"
     STUDENT = "STUDENT"
     OBSERVER = "OBSERVER"
+
+    @property
+    def of_course(self) -> bool:
+        """Whether it is held in a course, and not over the organization."""
+        return self not in {Role.ADMIN, Role.AUDITOR}

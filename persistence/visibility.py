@@ -5,7 +5,7 @@ columns and needs no join.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -19,6 +19,23 @@ from persistence.tables.audit import Outcome
 
 # The permissions students use, whose use names them.
 STUDENTS_OWN = ("submission:write", "submission:proxy", "study:ask", "viewer:read")
+
+# The rows of its course that a permission of a custom role lets its holder read, by table.
+# Everybody of a course also reads its published assignments. A table that is not here has none.
+READ_BY: Mapping[str, tuple[str, ...]] = {
+    "anchor_paper": ("assignment:write",),
+    "assignment (draft)": ("assignment:write",),
+    "audit_event": ("audit:read",),
+    "document": ("document:read",),
+    "document (not searchable)": ("document:write",),
+    "enrollment": ("enrolment:write",),
+    "grade": ("grade:read",),
+    "grading_run": ("run:follow",),
+    "grading_task": ("grade:read", "run:control"),
+    "question": ("assignment:write",),
+    "rubric": ("assignment:write", "rubric:write"),
+    "submission": ("submission:read",),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,15 @@ class Viewer:
     scopes: frozenset[str] | None = None
     """The permissions an API token is limited to; None for a person."""
     session_id: UUID | None = None
+    custom: Mapping[str, frozenset[UUID]] = field(default_factory=dict)
+    """The courses in which custom roles give a permission."""
+    custom_wide: frozenset[str] = frozenset()
+    """The permissions that custom roles give over the organization."""
+    custom_roles: frozenset[UUID] = frozenset()
+
+    def reads(self, what: str) -> frozenset[UUID]:
+        """The courses whose rows of a table the viewer reads by a custom role; see `READ_BY`."""
+        return frozenset().union(*(self.custom.get(p, frozenset()) for p in READ_BY.get(what, ())))
 
     def courses_as(self, *roles: Role) -> frozenset[UUID]:
         """The courses in which the viewer holds any of `roles`."""
@@ -47,7 +73,7 @@ class Viewer:
     @property
     def member_of(self) -> frozenset[UUID]:
         """The courses in which the viewer holds any role."""
-        return self.courses_as(*self.courses)
+        return self.courses_as(*self.courses).union(*self.custom.values())
 
     @property
     def instructs(self) -> frozenset[UUID]:
@@ -64,21 +90,27 @@ class Viewer:
         """Whether the viewer administers the organization."""
         return Role.ADMIN in self.organization_roles
 
+    @property
+    def knows_courses(self) -> bool:
+        """Whether the viewer knows of every course of the organization."""
+        return bool(self.organization_roles or self.custom_wide)
+
 
 def _within(table: Table, viewer: Viewer) -> ColumnElement[bool]:
     return table.c.organization_id == viewer.organization_id
 
 
 def sees_courses(courses: Table, viewer: Viewer) -> ColumnElement[bool]:
-    """Courses the viewer holds a role in; all of the organization for an admin or auditor."""
-    if viewer.organization_roles:
+    """Courses the viewer holds a role in; all of the organization with a role over it."""
+    if viewer.knows_courses:
         return _within(courses, viewer)
     return and_(_within(courses, viewer), courses.c.id.in_(viewer.member_of))
 
 
 def sees_as_designer(table: Table, viewer: Viewer) -> ColumnElement[bool]:
     """Rows only those who design the course read: rubric drafts, reference answers."""
-    return and_(_within(table, viewer), table.c.course_id.in_(viewer.designs))
+    courses = viewer.designs | viewer.reads(table.name)
+    return and_(_within(table, viewer), table.c.course_id.in_(courses))
 
 
 def sees_assignments(assignments: Table, viewer: Viewer) -> ColumnElement[bool]:
@@ -86,7 +118,7 @@ def sees_assignments(assignments: Table, viewer: Viewer) -> ColumnElement[bool]:
     return and_(
         _within(assignments, viewer),
         or_(
-            assignments.c.course_id.in_(viewer.designs),
+            assignments.c.course_id.in_(viewer.designs | viewer.reads("assignment (draft)")),
             and_(
                 assignments.c.course_id.in_(viewer.member_of),
                 assignments.c.state != AssignmentState.DRAFT,
@@ -97,18 +129,20 @@ def sees_assignments(assignments: Table, viewer: Viewer) -> ColumnElement[bool]:
 
 def sees_documents(documents: Table, viewer: Viewer) -> ColumnElement[bool]:
     """Searchable ones for every member of the course; all for those who design it."""
+    members = viewer.courses_as(*viewer.courses) | viewer.reads("document")
     return and_(
         _within(documents, viewer),
         or_(
-            documents.c.course_id.in_(viewer.designs),
-            and_(documents.c.course_id.in_(viewer.member_of), documents.c.state.in_(SEARCHABLE)),
+            documents.c.course_id.in_(viewer.designs | viewer.reads("document (not searchable)")),
+            and_(documents.c.course_id.in_(members), documents.c.state.in_(SEARCHABLE)),
         ),
     )
 
 
 def sees_as_instructor(table: Table, viewer: Viewer) -> ColumnElement[bool]:
     """Rows only those who grade the course read: runs, tasks, assessments before release."""
-    return and_(_within(table, viewer), table.c.course_id.in_(viewer.instructs))
+    courses = viewer.instructs | viewer.reads(table.name)
+    return and_(_within(table, viewer), table.c.course_id.in_(courses))
 
 
 def sees_submissions(submissions: Table, viewer: Viewer) -> ColumnElement[bool]:
@@ -116,7 +150,7 @@ def sees_submissions(submissions: Table, viewer: Viewer) -> ColumnElement[bool]:
     return and_(
         _within(submissions, viewer),
         or_(
-            submissions.c.course_id.in_(viewer.instructs),
+            submissions.c.course_id.in_(viewer.instructs | viewer.reads("submission")),
             and_(
                 submissions.c.student_id == viewer.user_id,
                 submissions.c.course_id.in_(viewer.member_of),
@@ -135,8 +169,11 @@ def sees_own(table: Table, viewer: Viewer) -> ColumnElement[bool]:
 
 
 def sees_users(users: Table, viewer: Viewer) -> ColumnElement[bool]:
-    """Oneself; everybody of the organization for an admin. Others are met through a course."""
-    if viewer.is_admin:
+    """Oneself; everybody of the organization for an admin and for who adds people to it.
+
+    Others are met through a course.
+    """
+    if viewer.is_admin or "user:create" in viewer.custom_wide:
         return _within(users, viewer)
     return and_(_within(users, viewer), users.c.id == viewer.user_id)
 
@@ -154,6 +191,21 @@ def sees_grants(role_grants: Table, viewer: Viewer) -> ColumnElement[bool]:
     )
 
 
+def sees_custom_roles(roles: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Those one holds; all of the organization for those who give roles."""
+    if viewer.is_admin or viewer.instructs:
+        return _within(roles, viewer)
+    return and_(_within(roles, viewer), roles.c.id.in_(viewer.custom_roles))
+
+
+def sees_invitations(invitations: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """Those to courses whose enrolments one manages."""
+    if viewer.is_admin or "enrolment:write" in viewer.custom_wide:
+        return _within(invitations, viewer)
+    courses = viewer.instructs | viewer.reads("enrollment")
+    return and_(_within(invitations, viewer), invitations.c.course_id.in_(courses))
+
+
 def sees_api_tokens(tokens: Table, viewer: Viewer) -> ColumnElement[bool]:
     """One's own; all of the organization for an admin. A token sees none."""
     if viewer.scopes is not None:
@@ -169,14 +221,14 @@ def sees_audit_events(events: Table, viewer: Viewer) -> ColumnElement[bool]:
     All of the organization for an admin or auditor. What students do is left out for instructors:
     it would tell whose an anonymous submission is.
     """
-    if viewer.organization_roles:
+    if viewer.organization_roles or "audit:read" in viewer.custom_wide:
         return _within(events, viewer)
     return and_(
         _within(events, viewer),
         or_(
             events.c.actor_id == viewer.user_id,
             and_(
-                events.c.course_id.in_(viewer.instructs),
+                events.c.course_id.in_(viewer.instructs | viewer.reads("audit_event")),
                 events.c.outcome == Outcome.DONE,
                 events.c.permission.not_in(STUDENTS_OWN),
             ),
@@ -189,7 +241,7 @@ def sees_grades(grades: Table, viewer: Viewer) -> ColumnElement[bool]:
     return and_(
         _within(grades, viewer),
         or_(
-            grades.c.course_id.in_(viewer.instructs),
+            grades.c.course_id.in_(viewer.instructs | viewer.reads("grade")),
             and_(
                 grades.c.student_id == viewer.user_id,
                 grades.c.course_id.in_(viewer.member_of),

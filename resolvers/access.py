@@ -13,6 +13,7 @@ class Permission(StrEnum):
     """`resource:action`."""
 
     VIEWER_READ = "viewer:read"
+    ORGANIZATION_WRITE = "organization:write"
     COURSE_CREATE = "course:create"
     USER_CREATE = "user:create"
     USER_SUSPEND = "user:suspend"
@@ -28,9 +29,11 @@ class Permission(StrEnum):
     RUBRIC_WRITE = "rubric:write"
     ASSIGNMENT_WRITE = "assignment:write"
     SUBMISSION_WRITE = "submission:write"
+    SUBMISSION_READ = "submission:read"
     SUBMISSION_PROXY = "submission:proxy"
     RUN_CONTROL = "run:control"
     RUN_FOLLOW = "run:follow"
+    GRADE_READ = "grade:read"
     GRADE_DECIDE = "grade:decide"
     GRADE_RELEASE = "grade:release"
     AUDIT_READ = "audit:read"
@@ -43,6 +46,7 @@ _ALL_OF_A_COURSE = frozenset(Role) - {Role.ADMIN, Role.AUDITOR}
 ROLES: MappingProxyType[Permission, frozenset[Role]] = MappingProxyType(
     {
         Permission.VIEWER_READ: frozenset(Role),
+        Permission.ORGANIZATION_WRITE: frozenset({Role.ADMIN}),
         Permission.COURSE_CREATE: frozenset({Role.ADMIN}),
         Permission.USER_CREATE: frozenset({Role.ADMIN}),
         Permission.USER_SUSPEND: frozenset({Role.ADMIN}),
@@ -58,9 +62,11 @@ ROLES: MappingProxyType[Permission, frozenset[Role]] = MappingProxyType(
         Permission.RUBRIC_WRITE: frozenset({Role.INSTRUCTOR, Role.DESIGNER}),
         Permission.ASSIGNMENT_WRITE: frozenset({Role.INSTRUCTOR, Role.DESIGNER}),
         Permission.SUBMISSION_WRITE: frozenset({Role.STUDENT, Role.INSTRUCTOR}),
+        Permission.SUBMISSION_READ: frozenset({Role.INSTRUCTOR}),
         Permission.SUBMISSION_PROXY: frozenset({Role.INSTRUCTOR}),
         Permission.RUN_CONTROL: frozenset({Role.INSTRUCTOR}),
         Permission.RUN_FOLLOW: frozenset({Role.INSTRUCTOR}),
+        Permission.GRADE_READ: frozenset({Role.INSTRUCTOR}),
         Permission.GRADE_DECIDE: frozenset({Role.INSTRUCTOR}),
         Permission.GRADE_RELEASE: frozenset({Role.INSTRUCTOR}),
         Permission.AUDIT_READ: frozenset({Role.ADMIN, Role.AUDITOR, Role.INSTRUCTOR}),
@@ -70,6 +76,7 @@ ROLES: MappingProxyType[Permission, frozenset[Role]] = MappingProxyType(
 # What no API token may do: decide about grades and about people.
 NEVER_A_SCOPE = frozenset(
     {
+        Permission.ORGANIZATION_WRITE,
         Permission.ROLE_GRANT,
         Permission.USER_SUSPEND,
         Permission.USER_EXPORT,
@@ -78,6 +85,45 @@ NEVER_A_SCOPE = frozenset(
         Permission.TOKEN_CREATE,
         Permission.GRADE_DECIDE,
         Permission.GRADE_RELEASE,
+    }
+)
+
+# What no custom role gives: power over roles, accounts, personal data and the organization.
+NEVER_CUSTOM = frozenset(
+    {
+        Permission.ORGANIZATION_WRITE,
+        Permission.ROLE_GRANT,
+        Permission.USER_SUSPEND,
+        Permission.USER_EXPORT,
+        Permission.USER_ERASE,
+        Permission.USER_IMPERSONATE,
+    }
+)
+
+# What a custom role over the organization may give. Work and grades of students are not of it: an
+# admin does not read them either.
+CUSTOM_WIDE = frozenset(
+    {
+        Permission.COURSE_CREATE,
+        Permission.USER_CREATE,
+        Permission.ENROLMENT_WRITE,
+        Permission.AUDIT_READ,
+    }
+)
+
+# What a permission is of no use without comes with it in a custom role.
+NEEDS: MappingProxyType[Permission, frozenset[Permission]] = MappingProxyType(
+    {
+        Permission.DOCUMENT_WRITE: frozenset({Permission.DOCUMENT_READ}),
+        Permission.STUDY_ASK: frozenset({Permission.DOCUMENT_READ}),
+        Permission.SUBMISSION_PROXY: frozenset(
+            {Permission.SUBMISSION_WRITE, Permission.SUBMISSION_READ}
+        ),
+        Permission.RUN_CONTROL: frozenset({Permission.RUN_FOLLOW}),
+        Permission.GRADE_DECIDE: frozenset(
+            {Permission.GRADE_READ, Permission.SUBMISSION_READ, Permission.RUN_FOLLOW}
+        ),
+        Permission.GRADE_RELEASE: frozenset({Permission.GRADE_READ}),
     }
 )
 
@@ -90,9 +136,11 @@ def may(viewer: Viewer, permission: Permission, course_id: UUID | None = None) -
     if not usable(viewer, permission):
         return False
     roles = ROLES.get(permission, frozenset())
-    if viewer.organization_roles & roles:
+    if viewer.organization_roles & roles or permission in viewer.custom_wide:
         return True
-    return course_id is not None and course_id in viewer.courses_as(*roles)
+    return course_id is not None and (
+        course_id in viewer.courses_as(*roles) or course_id in viewer.custom.get(permission, ())
+    )
 
 
 def usable(viewer: Viewer, permission: Permission) -> bool:
@@ -113,11 +161,7 @@ def refusal(
     """NOT_FOUND for a course the viewer cannot know of, else FORBIDDEN; None where they may."""
     if may(viewer, permission, course_id):
         return None
-    if (
-        course_id is not None
-        and course_id not in viewer.member_of
-        and not viewer.organization_roles
-    ):
+    if course_id is not None and course_id not in viewer.member_of and not viewer.knows_courses:
         return missing("course")
     if not usable(viewer, permission):
         return Refusal(

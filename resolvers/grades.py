@@ -61,7 +61,7 @@ async def list_grades(
     parents: Sequence[AssignmentRow], context: RequestContext, first: int, after: str | None
 ) -> list[Page[DecidedGrade] | Refusal]:
     """The grades of each assignment by alias, for its instructors; a refusal for others."""
-    refusals = context.refusals(Permission.GRADE_DECIDE, [a.course_id for a in parents])
+    refusals = context.refusals(Permission.GRADE_READ, [a.course_id for a in parents])
     async with context.database.read() as connection:
         pages = await grades.pages_of_grades(
             connection, context.viewer, [a.id for a in parents], checks.page_size(first), after
@@ -88,13 +88,14 @@ async def get_grade_results(
         rows = await grades.grades_of_submissions(connection, viewer, keys)
         states = await grades.states_of_submissions(connection, viewer, keys)
     found = {row.submission_id: row for row in rows}
-    return [found.get(s.id) or _not_released(s, viewer.instructs, states) for s in parents]
+    marks = viewer.instructs | viewer.reads("grade")
+    return [found.get(s.id) or _not_released(s, marks, states) for s in parents]
 
 
 def _not_released(
-    submission: SubmissionRow, instructs: frozenset[UUID], states: dict[UUID, GradeState]
+    submission: SubmissionRow, marks: frozenset[UUID], states: dict[UUID, GradeState]
 ) -> NotReleased:
-    if submission.course_id in instructs:
+    if submission.course_id in marks:
         state = states.get(submission.id, GradeState.NOT_MARKED)
         return NotReleased("Nothing has been decided about this submission.", state)
     return NotReleased("Your grade has not been released. Your instructor decides when it is.")

@@ -12,6 +12,7 @@ from resolvers.context import RequestContext
 from schema.enums import described_enum
 from schema.fields import UserError, batched, described, mutation
 from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connection
+from schema.organizations import Organization
 
 if TYPE_CHECKING:
     from schema.grades import Grade
@@ -38,6 +39,7 @@ described_enum(
     Permission,
     "Something a role lets a person do.",
     VIEWER_READ="Read who one is.",
+    ORGANIZATION_WRITE="Decide how long data is kept and which providers get some.",
     COURSE_CREATE="Open courses.",
     USER_CREATE="Make people known to the organization.",
     USER_SUSPEND="Shut people out and let them in again.",
@@ -53,19 +55,15 @@ described_enum(
     RUBRIC_WRITE="Write rubrics.",
     ASSIGNMENT_WRITE="Write assignments and anchor papers.",
     SUBMISSION_WRITE="Hand in work.",
+    SUBMISSION_READ="Read every submission of a course.",
     SUBMISSION_PROXY="Hand in work for a student.",
     RUN_CONTROL="Start, pause and cancel grading runs.",
     RUN_FOLLOW="Follow grading runs.",
+    GRADE_READ="Read every grade of a course, released or not.",
     GRADE_DECIDE="Adjust and finalise grades.",
     GRADE_RELEASE="Release grades.",
     AUDIT_READ="Read what others did.",
 )
-
-
-@strawberry.type(description="A tenant: a school or university.")
-class Organization(Node):
-    name: str = described("Its name.")
-    slug: str = described("Its short name, unique on this server.")
 
 
 @strawberry.type(description="A person of the organization.")
@@ -231,7 +229,4 @@ class UserMutations:
     )
 
 
-LOADERS = {
-    "Organization": users.load_organizations,
-    "User": users.load_users,
-}
+LOADERS = {"User": users.load_users}
