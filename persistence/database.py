@@ -136,11 +136,6 @@ async def open_database(
         await engine.dispose()
 
 
-def slices(values: Sequence[Shape], size: int = 2_000) -> Iterator[Sequence[Shape]]:
-    """The values in parts that fit one INSERT: a statement takes 32,767 parameters."""
-    return (values[start : start + size] for start in range(0, len(values), size))
-
-
 async def fetch(
     connection: Connection,
     statement: Executable,

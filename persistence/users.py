@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, String, any_, cast, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from persistence.custom_roles import permissions_of
-from persistence.database import Connection, change, fetch, fetch_one, slices
+from persistence.database import Connection, change, fetch, fetch_one
 from persistence.grants import grants_of, in_force
 from persistence.identifiers import uuid7
 from persistence.lifecycle.courses import EnrollmentState
@@ -165,7 +165,10 @@ async def users_by_email(
     """People of the organization by their addresses."""
     return await fetch(
         connection,
-        select(users).where(users.c.organization_id == organization_id, users.c.email.in_(emails)),
+        select(users).where(
+            users.c.organization_id == organization_id,
+            users.c.email == any_(cast(list(emails), ARRAY(String))),
+        ),
         UserRow,
     )
 
@@ -192,11 +195,8 @@ async def add_users(
         {"id": uuid7(), "organization_id": organization_id, "email": email, "name": names[email]}
         for email in sorted(names)  # two requests wait for each other in the same order
     ]
-    for part in slices(rows):
-        added = insert(users).values(part)
-        await connection.execute(
-            added.on_conflict_do_nothing(index_elements=["organization_id", "email"])
-        )
+    added = insert(users).on_conflict_do_nothing(index_elements=["organization_id", "email"])
+    await connection.execute(added, rows)
 
 
 async def set_suspended(connection: Connection, key: UUID, *, suspended: bool) -> None:

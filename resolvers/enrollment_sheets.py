@@ -33,11 +33,12 @@ def read_sheet(data: bytes) -> list[SheetRow]:
     names the columns in any order and case; other columns are passed over, empty lines too.
     """
     text = _decoded(data)
-    header, _, _ = text.partition("\n")
-    delimiter, columns = _columns(header.rstrip("\r"))
+    delimiter, columns = _columns(text)
     rows: list[SheetRow] = []
-    for line, cells in _records(text, delimiter):
-        if line == 1 or not any(cell.strip() for cell in cells):
+    records = _records(text, delimiter)
+    next(records)
+    for line, cells in records:
+        if not any(cell.strip() for cell in cells):
             continue
         if len(rows) == MOST_ROWS:
             raise _refused(RefusalCode.TOO_LARGE, f"The file has more than {MOST_ROWS} rows.")
@@ -64,10 +65,13 @@ def _decoded(data: bytes) -> str:
         ) from None
 
 
-def _columns(header: str) -> tuple[str, Mapping[str, int]]:
+def _columns(text: str) -> tuple[str, Mapping[str, int]]:
     """The delimiter under which the header names an e-mail column, and where the columns are."""
     for delimiter in _DELIMITERS:
-        cells = next(iter(_records(header, delimiter)), (1, []))[1]
+        try:
+            _, cells = next(_records(text, delimiter))
+        except (StopIteration, Refusal):  # quoted cells are none under another delimiter
+            continue
         found: dict[str, int] = {"width": len(cells)}
         for place, cell in enumerate(cells):
             name = _NAMES.get(" ".join(cell.lower().split()))

@@ -23,7 +23,7 @@ from persistence.lifecycle.courses import (
 )
 from persistence.roles import Role
 from persistence.sign_in import digest
-from persistence.tables.courses import InvitationRow
+from persistence.tables.courses import EnrollmentRow, InvitationRow
 from resolvers import checks
 from resolvers.access import Permission, missing
 from resolvers.context import RequestContext
@@ -166,6 +166,15 @@ async def accept_invitation(
         )
         return found.enrollment_id
     return await _accepted_by_another(connection, found, viewer.user_id)
+
+
+async def load_joined(context: RequestContext, ids: Sequence[UUID]) -> list[EnrollmentRow | None]:
+    """The enrolments that were accepted, with the rights they give."""
+    if context.renew is not None:
+        context.signed_in = (await context.renew()).signed_in
+    async with context.database.read() as connection:
+        organization_id = context.viewer.organization_id
+        return in_order(ids, await courses.enrollments_by_id(connection, organization_id, ids))
 
 
 async def _accepted_by_another(connection: Connection, found: InvitationRow, user_id: UUID) -> UUID:

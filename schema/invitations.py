@@ -159,7 +159,7 @@ class InvitationMutations:
         input_type=AcceptInvitationInput,
         payload=AcceptInvitationPayload,
         noun="enrollment",
-        load=courses.load_enrollments,
+        load=invitations.load_joined,
         text="Joins the course of an invitation, once: as the invited person or, where they have "
         "no way to sign in, as whoever holds the token and is signed in to the organization.",
     )
