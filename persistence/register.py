@@ -186,7 +186,7 @@ TABLES: Mapping[str, Store] = {
     "idempotency": Store(
         "Keys a person's apps chose.",
         erased="user_id = :person",
-        kept=Kept("idempotency_days", "t.created_at < :before"),
+        kept=Kept("idempotency_days", "t.id < :floor"),
     ),
     "users": Store(
         "Name and e-mail address.",

@@ -132,9 +132,31 @@ async def _objects(
     )
     grants = "query($c: ID!) { roleGrants(courseId: $c, first: 50) { nodes { id role } } }"
     held = (await instructor.ask(grants, {"c": world.course_id}))["roleGrants"]["nodes"]
+    role = await clients["admin"].change(
+        "mutation($input: CreateCustomRoleInput!) { createCustomRole(input: $input) {"
+        " customRole { id } userErrors { code } } }",
+        name="Registrar",
+        description="d",
+        permissions=["GRADE_READ"],
+    )
+    approval = await clients["admin"].change(
+        "mutation($input: ApproveProviderInput!) { approveProvider(input: $input) {"
+        " approvedProvider { id } userErrors { code } } }",
+        provider="gemini",
+        region="europe-west4",
+        reason="r",
+    )
+    invitation = await instructor.change(
+        "mutation($input: InviteUserInput!) { inviteUser(input: $input) {"
+        " invitation { id } userErrors { code } } }",
+        courseId=world.course_id,
+        email="invited@example.edu",
+        name="Invited",
+    )
     return {
         "AnchorPaper": found["a"]["questions"][0]["anchorPapers"][0]["id"],
         "ApiToken": token["id"],
+        "ApprovedProvider": approval["id"],
         "Assignment": assignment,
         "Assignment (draft)": draft["id"],
         "Attempt": found["s"]["attempts"][0]["id"],
@@ -143,6 +165,7 @@ async def _objects(
         "AuditEvent (a student's)": await _sealed(clients["admin"], "submitAttempt"),
         "Chunk": found["d"]["chunks"]["nodes"][0]["id"],
         "Course": world.course_id,
+        "CustomRole": role["id"],
         "Document": document,
         "Enrollment": enrollment["id"],
         "Grade (released)": grade,
@@ -151,6 +174,7 @@ async def _objects(
         "GradingTask": next(
             t["id"] for t in found["r"]["tasks"]["nodes"] if t["submission"]["id"] == submission
         ),
+        "Invitation": invitation["id"],
         "Message": message,
         "Organization": own["viewer"]["organization"]["id"],
         "Question": question,
