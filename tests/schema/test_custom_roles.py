@@ -120,6 +120,61 @@ async def test_each_permission_gives_the_rows_it_is_about_and_no_others(world: W
             assert may == {"viewerCan": other == permission}
 
 
+async def test_each_permission_does_its_work_and_sees_what_it_did(world: World) -> None:
+    zoe, admin, instructor = (
+        await outsider(world),
+        await world.client(ADMIN),
+        await world.client(INSTRUCTOR),
+    )
+    role = await made(world, "DOCUMENT_READ")
+    values = grant(await id_of(world, ZOE), role["id"], world.course_id)
+    await instructor.change(gql.GRANT_ROLE, **values)
+
+    async def only(permission: str) -> None:
+        """From now on the role gives this alone, with what it needs."""
+        nonlocal role
+        change = {"name": "Helper", "description": "Helps", "permissions": [permission]}
+        role |= await admin.change(
+            CHANGE, customRoleId=role["id"], version=role["version"], **change
+        )
+
+    course = {"courseId": world.course_id}
+    levels = [{"title": "T", "description": "d", "minPoints": "0", "maxPoints": "1"}]
+    criteria = [{"title": "C", "guidelines": "g", "points": "1", "levels": levels}]
+    await only("RUBRIC_WRITE")
+    rubric = await zoe.change(gql.CREATE_RUBRIC, **course, title="R", criteria=criteria)
+    await zoe.change(gql.PUBLISH_RUBRIC, rubricId=rubric["id"])
+    await only("ASSIGNMENT_WRITE")
+    question = {"prompt": "p", "points": "1", "rubricId": rubric["id"], "referenceAnswer": "r"}
+    essay = {"title": "E", "kind": "ESSAY", "questions": [question]}
+    assignment = await zoe.change(gql.CREATE_ASSIGNMENT, **course, **essay)
+    await zoe.change(gql.PUBLISH_ASSIGNMENT, assignmentId=assignment["id"])
+    await only("SUBMISSION_PROXY")
+    response = {"questionId": assignment["questions"][0]["id"], "text": "It forwards packets."}
+    await zoe.change(
+        gql.SUBMIT,
+        assignmentId=assignment["id"],
+        studentId=await id_of(world, ANN),
+        responses=[response],
+    )
+    await only("DOCUMENT_WRITE")
+    await _document(world, zoe)
+    await only("ENROLMENT_WRITE")
+    await zoe.change(gql.ENROL, **course, emails=[ANN])
+    await only("RUN_CONTROL")
+    await _graded(zoe, assignment["id"])
+    await only("GRADE_DECIDE")
+    grades = "query($id: ID!) { node(id: $id) { ... on Assignment { grades { nodes { id } } } } }"
+    found = (await zoe.ask(grades, {"id": assignment["id"]}))["node"]["grades"]["nodes"]
+    await zoe.change(gql.ADJUST, gradeId=found[0]["id"], scores=[], reason="Seen")
+    await zoe.change(gql.FINALISE, gradeIds=[found[0]["id"]])
+    assert await refused(zoe, gql.RELEASE, gradeIds=[found[0]["id"]]) == "FORBIDDEN"
+    await only("GRADE_RELEASE")
+    await zoe.change(gql.RELEASE, gradeIds=[found[0]["id"]])
+    values = {"gradeId": found[0]["id"], "scores": [], "reason": "x"}
+    assert await refused(zoe, gql.ADJUST, **values) == "FORBIDDEN"
+
+
 def test_what_the_rules_name_exists() -> None:
     known = {permission.value for permission in Permission}
     assert {p for permissions in READ_BY.values() for p in permissions} <= known
