@@ -93,6 +93,15 @@ def read_checkpoints(lines: Iterable[str], keys: SigningKeys) -> dict[UUID, list
     return found
 
 
+async def note_rotation(database: Database, kids: Sequence[str], *, at_once: bool) -> None:
+    """Tells every organization's log that the keys that sign its tokens changed."""
+    values = {f"kid.{place}": kid for place, kid in enumerate(kids)}
+    async with database.transaction() as connection:
+        for organization in await audit_chain.organizations_to_verify(connection):
+            event = command_event(organization.id, "rotateSigningKeys")
+            await audit.append(connection, event, {**values, "atOnce": at_once}, {})
+
+
 async def export(database: Database, slug: str) -> AsyncIterator[str]:
     """The sealed events of an organization in order, a JSON object a line. It is itself an event.
 

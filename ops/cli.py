@@ -24,6 +24,7 @@ from ops.settings import Settings, SettingsError, load_settings, unknown_variabl
 from ops.signing_keys import SigningKeyError, SigningKeys
 from ops.wiring import database_address, direct_address, open_resources
 from persistence.audit import append
+from persistence.database import open_database
 from persistence.direct import DATABASE_ERRORS
 from persistence.followers import RIGHTS_TOPIC
 from persistence.migrations import migrate as migrate_database
@@ -275,14 +276,24 @@ def keys_rotate(
 
     Running processes read the file again by themselves.
     """
-    path = _settings(data_dir, log_level="WARNING").signing_key_path
+    settings = _settings(data_dir, log_level="WARNING")
+    path = settings.signing_key_path
     try:
         rotated = SigningKeys.load(path).rotated(at_once=now)
         rotated.save(path)
     except (OSError, SigningKeyError) as e:
         _stop(f"{path}: {getattr(e, 'strerror', None) or e}")
-    kids = ", ".join(key["kid"] for key in rotated.public_jwks()["keys"])
-    typer.echo(f"{path} has now: {kids}")
+    kids = [key["kid"] for key in rotated.public_jwks()["keys"]]
+    typer.echo(f"{path} has now: {', '.join(kids)}")
+
+    async def note() -> None:
+        async with database_address(settings) as dsn, open_database(dsn) as database:
+            await audit.note_rotation(database, kids, at_once=now)
+
+    try:
+        asyncio.run(note())
+    except (EmbeddedPostgresError, *DATABASE_ERRORS) as e:
+        typer.echo(f"The keys are rotated; the audit log does not say so: {e}", err=True)
 
 
 @audit_log.command("verify")

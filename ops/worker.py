@@ -7,11 +7,12 @@ from datetime import timedelta
 from loguru import logger
 
 from ops.wiring import Resources
+from persistence import retention
 from persistence.audit_chain import seal
 from persistence.jobs import JobRunner, prune_log, queued_counts
-from persistence.sign_in import prune_sessions
 from persistence.stalled import end_stalled
 from persistence.streams import Sequencer
+from resolvers.context import utc_now
 from resolvers.documents_work import ingest_document, sweep_documents
 from resolvers.grading_runs import FEED_TOPIC
 from resolvers.grading_work import feed, grade_task, sweep
@@ -24,7 +25,6 @@ PRUNE_SECONDS = 600.0
 COUNT_SECONDS = 5.0
 ENTRYPOINTS = ("grade_task", "answer_message", "ingest_document")
 KEPT_JOB_LOG = timedelta(days=7)
-KEPT_SESSIONS = timedelta(days=90)
 
 Tick = Callable[[WorkResources], Awaitable[None]]
 
@@ -108,7 +108,7 @@ async def _seal(work: WorkResources) -> None:
 async def _prune(work: WorkResources) -> None:
     async with work.database.transaction() as connection:
         await prune_log(connection, KEPT_JOB_LOG)
-        await prune_sessions(connection, KEPT_SESSIONS)
+    await retention.sweep(work.database, utc_now())
 
 
 async def _count_jobs(work: WorkResources) -> None:

@@ -11,11 +11,12 @@ from persistence.database import Connection, change, fetch
 from persistence.grants import in_force
 from persistence.keyset import Page, page, pages_by_parent
 from persistence.lifecycle.allocations import AllocationState
+from persistence.marking_visibility import marks_blind, sees_allocations
 from persistence.roles import MARKERS, Role
 from persistence.tables.allocations import MarkingAllocationRow, marking_allocations
 from persistence.tables.identity import role_grants, users
 from persistence.tables.submissions import submissions
-from persistence.visibility import Viewer, marks_blind, sees_allocations
+from persistence.visibility import Viewer
 
 
 async def allocations_by_id(

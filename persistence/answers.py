@@ -8,13 +8,14 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, or_, select
 
 from persistence.database import Connection, fetch
+from persistence.marking_visibility import allocated, marks_blind
 from persistence.roles import MARKERS
 from persistence.tables.assignments import assignments
 from persistence.tables.grades import grade_versions, grades
 from persistence.tables.grading import assessments, criterion_assessments, grading_tasks
 from persistence.tables.identity import users
 from persistence.tables.submissions import attempts, question_responses, submissions
-from persistence.visibility import Viewer, allocated, marks_blind
+from persistence.visibility import Viewer
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Uuid, any_, cast, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from persistence.database import Connection, change, fetch
 from persistence.identifiers import uuid7
@@ -78,33 +78,43 @@ async def enrol(
     role: Role,
 ) -> list[UUID]:
     """Enrols people, again if they had left; their enrolments, in the order given."""
-    added = insert(enrollments).values(
-        [
-            {
-                "id": uuid7(),
-                "organization_id": organization_id,
-                "course_id": course_id,
-                "user_id": user_id,
-                "role": role,
-                "state": EnrollmentState.ACTIVE,
-            }
-            for user_id in sorted(user_ids)  # two requests wait for each other in the same order
-        ]
+    added = insert(enrollments).on_conflict_do_update(
+        index_elements=["course_id", "user_id"],
+        set_={"state": EnrollmentState.ACTIVE},
+        where=or_(
+            *(enrollments.c.state == s for s in ENROLLMENT.sources(EnrollmentEvent.REACTIVATE))
+        ),
     )
-    await connection.execute(
-        added.on_conflict_do_update(
-            index_elements=["course_id", "user_id"],
-            set_={"state": EnrollmentState.ACTIVE},
-            where=enrollments.c.state.in_(ENROLLMENT.sources(EnrollmentEvent.REACTIVATE)),
-        )
-    )
-    rows = await connection.execute(
-        select(enrollments.c.user_id, enrollments.c.id).where(
-            enrollments.c.course_id == course_id, enrollments.c.user_id.in_(user_ids)
-        )
-    )
-    ids: dict[UUID, UUID] = {row.user_id: row.id for row in rows}
+    rows = [
+        {
+            "id": uuid7(),
+            "organization_id": organization_id,
+            "course_id": course_id,
+            "user_id": user_id,
+            "role": role,
+            "state": EnrollmentState.ACTIVE,
+        }
+        for user_id in sorted(user_ids)  # two requests wait for each other in the same order
+    ]
+    if rows:
+        await connection.execute(added, rows)
+    found = await enrollments_of(connection, course_id, user_ids)
+    ids = {row.user_id: row.id for row in found}
     return [ids[user_id] for user_id in user_ids]
+
+
+async def enrollments_of(
+    connection: Connection, course_id: UUID, user_ids: Sequence[UUID]
+) -> Sequence[EnrollmentRow]:
+    """The enrolments of these people in a course."""
+    return await fetch(
+        connection,
+        select(enrollments).where(
+            enrollments.c.course_id == course_id,
+            enrollments.c.user_id == any_(cast(list(user_ids), ARRAY(Uuid))),
+        ),
+        EnrollmentRow,
+    )
 
 
 async def move_enrollment(

@@ -14,6 +14,7 @@ from persistence.database import Connection, add, change, fetch, fetch_one
 from persistence.identifiers import random_id
 from persistence.keyset import Page, page, pages_by_parent
 from persistence.lifecycle.grades import GradeState
+from persistence.marking_visibility import decides_grades, reads_grades, sees_grades, sees_tasks
 from persistence.roles import Role
 from persistence.tables.assignments import AssignmentRow, assignments, criteria, questions
 from persistence.tables.grades import (
@@ -31,13 +32,7 @@ from persistence.tables.grading import (
     grading_tasks,
 )
 from persistence.tables.submissions import SubmissionRow, attempts, submissions
-from persistence.visibility import (
-    Viewer,
-    decides_grades,
-    reads_grades,
-    sees_grades,
-    sees_tasks,
-)
+from persistence.visibility import Viewer
 
 
 @dataclass(slots=True)

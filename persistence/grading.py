@@ -31,6 +31,7 @@ from persistence.lifecycle.assignments import RubricVersionState
 from persistence.lifecycle.grades import GradeState
 from persistence.lifecycle.grading import TASK_TERMINAL, TASK_WORKING, RunState, TaskState
 from persistence.lifecycle.submissions import AttemptState, SubmissionState
+from persistence.marking_visibility import counts_tasks, sees_runs, sees_tasks
 from persistence.streams import append
 from persistence.tables.assignments import QuestionRow, questions, rubric_versions
 from persistence.tables.grades import grades
@@ -48,7 +49,7 @@ from persistence.tables.grading import (
 )
 from persistence.tables.records import StreamKind, stream_events
 from persistence.tables.submissions import attempts, submissions
-from persistence.visibility import Viewer, counts_tasks, sees_runs, sees_tasks
+from persistence.visibility import Viewer
 
 TASK_OPEN = tuple(s for s in TaskState if s not in TASK_TERMINAL)
 RUN_LIVE = tuple(

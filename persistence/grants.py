@@ -111,7 +111,8 @@ async def grant(connection: Connection, row: RoleGrantRow) -> UUID:
     """Gives the role, unless the person holds it; the id of the grant in force."""
     same = and_(
         role_grants.c.user_id == row.user_id,
-        role_grants.c.role == row.role,
+        role_grants.c.role.is_not_distinct_from(row.role),
+        role_grants.c.custom_role_id.is_not_distinct_from(row.custom_role_id),
         role_grants.c.course_id.is_not_distinct_from(row.course_id),
         role_grants.c.observed_student_id.is_not_distinct_from(row.observed_student_id),
         role_grants.c.state == GrantState.ACTIVE,

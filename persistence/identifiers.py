@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from datetime import datetime
 from uuid import UUID, uuid4
 
 
@@ -14,6 +15,11 @@ def uuid7() -> UUID:
     value |= 0b10 << 62
     value |= secrets.randbits(62)
     return UUID(int=value)
+
+
+def uuid7_floor(moment: datetime) -> UUID:
+    """The least identifier `uuid7` makes at a moment or later."""
+    return UUID(int=int(moment.timestamp() * 1_000) << 80 | 0x7 << 76 | 0b10 << 62)
 
 
 def random_id() -> UUID:

@@ -29,6 +29,7 @@ WHERE v.event_id = e.id AND v.organization_id = :organization AND (
 _OWN = text("""
 SELECT id FROM role_grant WHERE user_id = :person OR observed_student_id = :person
 UNION ALL SELECT id FROM enrollment WHERE user_id = :person
+UNION ALL SELECT id FROM invitation WHERE user_id = :person
 UNION ALL SELECT id FROM submission WHERE student_id = :person
 UNION ALL SELECT id FROM grade WHERE student_id = :person
 UNION ALL SELECT id FROM api_token WHERE user_id = :person

@@ -24,11 +24,27 @@ _SHOWN = f"SELECT id FROM grade_version WHERE is_current AND grade_id IN ({_RELE
 
 
 @dataclass(frozen=True)
+class Kept:
+    """When rows of a table have been kept for long enough: deleted by `persistence.retention`.
+
+    `days` is the column of `retention` that says how long; `due` a WHERE condition on `t` with
+    `:before`, and `:floor`, the least time-ordered id of that moment; `first` statements that run
+    before, for the rows' keys `:ids`.
+    """
+
+    days: str
+    due: str
+    key: str = "id"
+    first: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Store:
     """A table, or another place, and how it treats a person's data.
 
     `exported` and `erased` are a WHERE condition; `values` are SQL expressions the erased rows'
-    columns are set to, None deletes the rows. `hidden` columns are left out of an export.
+    columns are set to, None deletes the rows. `hidden` columns are left out of an export. `kept`
+    is what the organization's retention does to old rows; None keeps them.
     """
 
     holds: str
@@ -36,6 +52,7 @@ class Store:
     hidden: tuple[str, ...] = ()
     erased: str | None = None
     values: Mapping[str, str] | None = None
+    kept: Kept | None = None
 
 
 def _none(why: str) -> Store:
@@ -68,6 +85,18 @@ TABLES: Mapping[str, Store] = {
         "A person's conversations with the tutor.",
         exported="user_id = :person",
         erased="user_id = :person",
+        kept=Kept(
+            "study_session_days",
+            "t.updated_at < :before AND NOT EXISTS (SELECT 1 FROM message m "
+            "WHERE m.session_id = t.id AND m.updated_at >= :before)",
+            first=(
+                (
+                    "UPDATE model_call SET response = '' WHERE owner_id IN "
+                    "(SELECT id FROM message WHERE session_id = ANY(:ids))"
+                ),
+                "DELETE FROM stream_event WHERE stream_id = ANY(:ids)",
+            ),
+        ),
     ),
     "evidence_span": Store(
         "Quotes of a person's work. Where they stood stays.",
@@ -118,6 +147,12 @@ TABLES: Mapping[str, Store] = {
         values={"reasons": "'[]'", "failure": "NULL"},
     ),
     "assessment": _none("which grader looked at which attempt"),
+    "invitation": Store(
+        "That a person was asked to join a course, and the digest of the token.",
+        exported="user_id = :person",
+        hidden=("hash", "invited_by", "accepted_by"),
+        erased="user_id = :person OR accepted_by = :person",
+    ),
     "enrollment": Store(
         "The courses a person is of.",
         exported="user_id = :person",
@@ -150,9 +185,10 @@ TABLES: Mapping[str, Store] = {
     ),
     "refresh_token": Store("Digests of refresh tokens.", erased=f"session_id IN ({_SESSIONS})"),
     "session": Store(
-        "When a person signed in; ended ones are deleted after 90 days.",
+        "When a person signed in.",
         exported="user_id = :person",
         erased="user_id = :person",
+        kept=Kept("session_days", "least(t.expires_at, t.ended_at) < :before"),
     ),
     "password": Store("The hash of an admin's password.", erased="user_id = :person"),
     "api_token": Store(
@@ -161,7 +197,11 @@ TABLES: Mapping[str, Store] = {
         hidden=("hash",),
         erased="user_id = :person",
     ),
-    "idempotency": Store("Keys a person's apps chose.", erased="user_id = :person"),
+    "idempotency": Store(
+        "Keys a person's apps chose.",
+        erased="user_id = :person",
+        kept=Kept("idempotency_days", "t.id < :floor"),
+    ),
     "users": Store(
         "Name and e-mail address.",
         exported="id = :person",
@@ -177,6 +217,7 @@ TABLES: Mapping[str, Store] = {
         "names them. Deleted by `persistence.privacy`; the chain holds commitments.",
         exported="event_id IN (SELECT id FROM audit_event WHERE actor_id = :person)",
         hidden=("salt",),
+        kept=Kept("audit_value_days", "t.event_id < :floor", key="event_id"),
     ),
     "audit_event": Store(
         "What a person did, by their id. Never changed.",
@@ -187,9 +228,22 @@ TABLES: Mapping[str, Store] = {
         "Course material. Who uploaded it stays, by their id.", exported="uploaded_by = :person"
     ),
     "grading_run": _none("who started it, by their id"),
-    "stream_event": _none("ids and states"),
+    "stream_event": Store(
+        "Nothing of a person: ids and states. The last of a stream stays, from which it is "
+        "numbered on.",
+        kept=Kept(
+            "stream_event_days",
+            "t.at < :before AND t.seq < (SELECT max(l.seq) FROM stream_event l "
+            "WHERE l.stream_id = t.stream_id) AND NOT EXISTS (SELECT 1 FROM grading_run r "
+            "WHERE r.id = t.stream_id AND r.state NOT IN "
+            "('CANCELLED', 'COMPLETED', 'COMPLETED_WITH_ERRORS', 'FAILED'))",
+        ),
+    ),
     "audit_chain": _none("numbers and hashes"),
     "organization": _none("names of organizations"),
+    "custom_role": _none("names of roles and what they give"),
+    "retention": _none("how long an organization keeps what may go"),
+    "approved_provider": _none("who approved which provider, by their id"),
     "course": _none("course content"),
     "assignment": _none("course content"),
     "question": _none("course content"),

@@ -16,6 +16,11 @@ class Role(StrEnum):
     STUDENT = "STUDENT"
     OBSERVER = "OBSERVER"
 
+    @property
+    def of_course(self) -> bool:
+        """Whether it is held in a course, and not over the organization."""
+        return self not in {Role.ADMIN, Role.AUDITOR}
+
 
 MARKERS = (Role.GRADER, Role.BLIND_GRADER, Role.MODERATOR)
 """The roles that act on work allocated to them."""

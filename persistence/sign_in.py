@@ -213,12 +213,3 @@ async def note_success(connection: Connection, user_id: UUID) -> None:
     await connection.execute(
         update(passwords).where(passwords.c.user_id == user_id).values(failures=0)
     )
-
-
-async def prune_sessions(connection: Connection, kept: timedelta) -> None:
-    """Deletes sessions that ended or expired `kept` ago, with their refresh tokens."""
-    await connection.execute(
-        sessions.delete().where(
-            func.least(sessions.c.expires_at, sessions.c.ended_at) < func.now() - kept
-        )
-    )

@@ -120,6 +120,14 @@ async def latest_seq(connection: Connection, stream_id: UUID) -> int:
     return (await latest_seqs(connection, [stream_id])).get(stream_id, 0)
 
 
+async def goes_on_from(connection: Connection, stream_id: UUID, after_seq: int) -> bool:
+    """Whether nothing lies between `after_seq` and what the stream still has after it."""
+    following = await read_after(connection, stream_id, after_seq, 1)
+    if following:
+        return following[0].seq == after_seq + 1
+    return after_seq <= await latest_seq(connection, stream_id)
+
+
 async def latest_seqs(connection: Connection, stream_ids: Sequence[UUID]) -> dict[UUID, int]:
     """The last numbers of many streams at once; streams without one are absent."""
     ids = cast(list(stream_ids), ARRAY(Uuid))

@@ -11,6 +11,7 @@ from persistence.identifiers import alias, random_id
 from persistence.keyset import Page, pages_by_parent
 from persistence.lifecycle.courses import EnrollmentState
 from persistence.lifecycle.submissions import SubmissionState
+from persistence.marking_visibility import sees_submissions
 from persistence.roles import Role
 from persistence.tables.assignments import AssignmentRow
 from persistence.tables.courses import enrollments
@@ -22,7 +23,7 @@ from persistence.tables.submissions import (
     question_responses,
     submissions,
 )
-from persistence.visibility import Viewer, sees_submissions
+from persistence.visibility import Viewer
 
 
 async def submissions_by_id(

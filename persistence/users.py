@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, String, any_, cast, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from persistence.break_glass import opened_courses
+from persistence.custom_roles import permissions_of
 from persistence.database import Connection, change, fetch, fetch_one
 from persistence.grants import grants_of, in_force
 from persistence.identifiers import uuid7
@@ -57,12 +58,15 @@ async def find_viewer(connection: Connection, proof: Proof) -> Viewer | None:
     )
     courses: dict[Role, set[UUID]] = {Role.STUDENT: set(enrolled)}
     for grant in grants:
-        if grant.course_id is not None:
+        if grant.course_id is not None and grant.role is not None:
             courses.setdefault(Role(grant.role), set()).add(grant.course_id)
-    whole = {Role(g.role) for g in grants if g.course_id is None}
+    whole = {Role(g.role) for g in grants if g.course_id is None and g.role is not None}
+    custom = await permissions_of(connection, grants)
+    custom_wide = custom.pop(None, set())
     if proof.course_id is not None:
         courses = {role: ids & {proof.course_id} for role, ids in courses.items()}
-        whole = set()
+        custom = {course: given for course, given in custom.items() if course == proof.course_id}
+        whole, custom_wide = set(), set()
     by_person = proof.scopes is None and proof.real_user_id is None
     return Viewer(
         user_id=user.id,
@@ -83,7 +87,20 @@ async def find_viewer(connection: Connection, proof: Proof) -> Viewer | None:
         scopes=proof.scopes,
         session_id=proof.session_id,
         opened=await opened_courses(connection, user.id, whole) if by_person else frozenset(),
+        custom=_by_permission(custom),
+        custom_wide=frozenset(custom_wide),
+        custom_roles=frozenset(g.custom_role_id for g in grants if g.custom_role_id is not None),
     )
+
+
+def _by_permission(
+    permissions: Mapping[UUID | None, set[str]],
+) -> Mapping[str, frozenset[UUID]]:
+    given: dict[str, set[UUID]] = {}
+    for course, names in permissions.items():
+        for name in names:
+            given.setdefault(name, set()).update([] if course is None else [course])
+    return {name: frozenset(courses) for name, courses in given.items()}
 
 
 def _let_in(proof: Proof) -> list[ColumnElement[bool]]:
@@ -151,7 +168,10 @@ async def users_by_email(
     """People of the organization by their addresses."""
     return await fetch(
         connection,
-        select(users).where(users.c.organization_id == organization_id, users.c.email.in_(emails)),
+        select(users).where(
+            users.c.organization_id == organization_id,
+            users.c.email == any_(cast(list(emails), ARRAY(String))),
+        ),
         UserRow,
     )
 
@@ -178,10 +198,8 @@ async def add_users(
         {"id": uuid7(), "organization_id": organization_id, "email": email, "name": names[email]}
         for email in sorted(names)  # two requests wait for each other in the same order
     ]
-    added = insert(users).values(rows)
-    await connection.execute(
-        added.on_conflict_do_nothing(index_elements=["organization_id", "email"])
-    )
+    added = insert(users).on_conflict_do_nothing(index_elements=["organization_id", "email"])
+    await connection.execute(added, rows)
 
 
 async def set_suspended(connection: Connection, key: UUID, *, suspended: bool) -> None:

@@ -13,6 +13,7 @@ class Permission(StrEnum):
     """`resource:action`."""
 
     VIEWER_READ = "viewer:read"
+    ORGANIZATION_WRITE = "organization:write"
     COURSE_CREATE = "course:create"
     USER_CREATE = "user:create"
     USER_SUSPEND = "user:suspend"
@@ -28,6 +29,7 @@ class Permission(StrEnum):
     RUBRIC_WRITE = "rubric:write"
     ASSIGNMENT_WRITE = "assignment:write"
     SUBMISSION_WRITE = "submission:write"
+    SUBMISSION_READ = "submission:read"
     SUBMISSION_PROXY = "submission:proxy"
     RUN_CONTROL = "run:control"
     RUN_FOLLOW = "run:follow"
@@ -48,6 +50,7 @@ _MARKERS = frozenset(MARKERS)
 ROLES: MappingProxyType[Permission, frozenset[Role]] = MappingProxyType(
     {
         Permission.VIEWER_READ: frozenset(Role),
+        Permission.ORGANIZATION_WRITE: frozenset({Role.ADMIN}),
         Permission.COURSE_CREATE: frozenset({Role.ADMIN}),
         Permission.USER_CREATE: frozenset({Role.ADMIN}),
         Permission.USER_SUSPEND: frozenset({Role.ADMIN}),
@@ -63,6 +66,7 @@ ROLES: MappingProxyType[Permission, frozenset[Role]] = MappingProxyType(
         Permission.RUBRIC_WRITE: frozenset({Role.INSTRUCTOR, Role.DESIGNER}),
         Permission.ASSIGNMENT_WRITE: frozenset({Role.INSTRUCTOR, Role.DESIGNER}),
         Permission.SUBMISSION_WRITE: frozenset({Role.STUDENT, Role.INSTRUCTOR}),
+        Permission.SUBMISSION_READ: frozenset({Role.INSTRUCTOR}),
         Permission.SUBMISSION_PROXY: frozenset({Role.INSTRUCTOR}),
         Permission.RUN_CONTROL: frozenset({Role.INSTRUCTOR}),
         # An admin and an auditor follow counters alone.
@@ -102,6 +106,7 @@ ALLOCATED = frozenset(
 # What no API token may do: decide about grades and about people.
 NEVER_A_SCOPE = frozenset(
     {
+        Permission.ORGANIZATION_WRITE,
         Permission.ROLE_GRANT,
         Permission.USER_SUSPEND,
         Permission.USER_EXPORT,
@@ -115,6 +120,53 @@ NEVER_A_SCOPE = frozenset(
     }
 )
 
+# What no custom role gives: power over roles, accounts, personal data and the organization.
+NEVER_CUSTOM = frozenset(
+    {
+        Permission.ORGANIZATION_WRITE,
+        Permission.ROLE_GRANT,
+        Permission.USER_SUSPEND,
+        Permission.USER_EXPORT,
+        Permission.USER_ERASE,
+        Permission.USER_IMPERSONATE,
+        Permission.GLASS_BREAK,
+    }
+)
+
+# What a custom role over the organization may give. Work and grades of students are not of it: an
+# admin does not read them either.
+CUSTOM_WIDE = frozenset(
+    {
+        Permission.COURSE_CREATE,
+        Permission.USER_CREATE,
+        Permission.ENROLMENT_WRITE,
+        Permission.AUDIT_READ,
+    }
+)
+
+# What a permission is of no use without comes with it in a custom role.
+NEEDS: MappingProxyType[Permission, frozenset[Permission]] = MappingProxyType(
+    {
+        Permission.DOCUMENT_WRITE: frozenset({Permission.DOCUMENT_READ}),
+        Permission.STUDY_ASK: frozenset({Permission.DOCUMENT_READ}),
+        Permission.SUBMISSION_PROXY: frozenset(
+            {Permission.SUBMISSION_WRITE, Permission.SUBMISSION_READ}
+        ),
+        Permission.RUN_CONTROL: frozenset({Permission.RUN_FOLLOW}),
+        Permission.MARKING_ALLOCATE: frozenset({Permission.SUBMISSION_READ}),
+        Permission.GRADE_ASSESS: frozenset({Permission.GRADE_READ, Permission.SUBMISSION_READ}),
+        Permission.GRADE_DECIDE: frozenset(
+            {
+                Permission.GRADE_ASSESS,
+                Permission.GRADE_READ,
+                Permission.SUBMISSION_READ,
+                Permission.RUN_FOLLOW,
+            }
+        ),
+        Permission.GRADE_RELEASE: frozenset({Permission.GRADE_READ}),
+    }
+)
+
 # Which roles an instructor may hand out, in their own course.
 COURSE_STAFF = frozenset({Role.MODERATOR, Role.GRADER, Role.BLIND_GRADER, Role.DESIGNER})
 
@@ -124,11 +176,12 @@ def may(viewer: Viewer, permission: Permission, course_id: UUID | None = None) -
     if not usable(viewer, permission):
         return False
     roles = ROLES.get(permission, frozenset())
-    if viewer.organization_roles & roles:
+    if viewer.organization_roles & roles or permission in viewer.custom_wide:
         return True
     if course_id is None:
         return False
-    return course_id in viewer.courses_as(*roles) or opened(viewer, permission, course_id)
+    held = viewer.courses_as(*roles) | viewer.custom.get(permission, frozenset())
+    return course_id in held or opened(viewer, permission, course_id)
 
 
 def opened(viewer: Viewer, permission: Permission, course_id: UUID) -> bool:
@@ -156,11 +209,7 @@ def refusal(
     """NOT_FOUND for a course the viewer cannot know of, else FORBIDDEN; None where they may."""
     if may(viewer, permission, course_id):
         return None
-    if (
-        course_id is not None
-        and course_id not in viewer.member_of
-        and not viewer.organization_roles
-    ):
+    if course_id is not None and course_id not in viewer.member_of and not viewer.knows_courses:
         return missing("course")
     if not usable(viewer, permission):
         return Refusal(

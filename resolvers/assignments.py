@@ -95,10 +95,15 @@ async def list_questions(
 
 def _is_open_to(context: RequestContext, assignment: AssignmentRow) -> bool:
     return (
-        assignment.course_id in context.viewer.designs
+        assignment.course_id in _designed(context)
         or assignment.unlock_at is None
         or assignment.unlock_at <= context.now()
     )
+
+
+def _designed(context: RequestContext) -> frozenset[UUID]:
+    """The courses whose questions the viewer reads with their answers, before they open too."""
+    return context.viewer.designs | context.viewer.reads("question")
 
 
 async def load_questions(context: RequestContext, ids: Sequence[UUID]) -> list[QuestionRow | None]:
@@ -124,7 +129,7 @@ async def get_reference_answers(
     parents: Sequence[QuestionRow], context: RequestContext
 ) -> list[str | None]:
     """The reference answers, for those who design the course; None for the rest."""
-    designs = context.viewer.designs
+    designs = _designed(context)
     return [q.reference_answer if q.course_id in designs else None for q in parents]
 
 
@@ -132,7 +137,7 @@ async def list_anchor_papers(
     parents: Sequence[QuestionRow], context: RequestContext
 ) -> list[list[AnchorPaperRow]]:
     """The anchor papers of each question, for those who design the course."""
-    designs = context.viewer.designs
+    designs = _designed(context)
     seen = [q.id for q in parents if q.course_id in designs]
     async with context.database.read() as connection:
         rows = await assignments.anchor_papers_of(connection, seen)

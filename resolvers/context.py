@@ -58,6 +58,8 @@ class RequestContext:
     """Signs an access token for another person, where the process can."""
     secrets: dict[UUID, str] = field(default_factory=dict)
     """What this operation made and shows once, by the id it belongs to."""
+    found: object = None
+    """What the mutation that ran last found out and only its own payload shows."""
     batches: dict[object, Any] = field(default_factory=dict)
     """Where the field adapter collects the parents of one level."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from persistence import courses, users
+from persistence import courses, invitations, users
 from persistence.database import Duplicate, add
 from persistence.followers import RIGHTS_TOPIC
 from persistence.keyset import Page
@@ -11,7 +11,7 @@ from persistence.lifecycle.courses import ENROLLMENT, EnrollmentEvent, Enrollmen
 from persistence.roles import Role
 from persistence.tables.courses import CourseRow, EnrollmentRow
 from resolvers import checks
-from resolvers.access import Permission, missing
+from resolvers.access import Permission, may, missing
 from resolvers.context import RequestContext
 from resolvers.global_ids import key_of
 from resolvers.mutations import Transaction
@@ -56,7 +56,8 @@ async def load_enrollments(
         (
             row
             for row in rows
-            if viewer.is_admin or row.course_id in viewer.instructs or row.user_id == viewer.user_id
+            if row.user_id == viewer.user_id
+            or may(viewer, Permission.ENROLMENT_WRITE, row.course_id)
         ),
     )
 
@@ -122,12 +123,13 @@ async def remove_enrollment(
     key = key_of(enrollment_id, "Enrollment", path)
     connection, viewer = transaction.connection, context.viewer
     found = await courses.enrollments_by_id(connection, viewer.organization_id, [key])
-    if not found or not (viewer.is_admin or found[0].course_id in viewer.member_of):
+    if not found or not (viewer.knows_courses or found[0].course_id in viewer.member_of):
         raise missing("enrolment", path)
     context.require(Permission.ENROLMENT_WRITE, found[0].course_id)
     state = EnrollmentState(found[0].state)
     target = ENROLLMENT.advance(state, EnrollmentEvent.REMOVE)
     await courses.move_enrollment(connection, key, state, target)
+    await invitations.withdraw_pending(connection, key)
     transaction.hint(RIGHTS_TOPIC)
     return key
 

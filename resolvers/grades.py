@@ -10,6 +10,7 @@ from persistence.grades import DecidedGrade, ScoreEvidence
 from persistence.keyset import Page
 from persistence.lifecycle.grades import GRADE, GradeEvent, GradeState
 from persistence.lifecycle.grading import TaskState
+from persistence.marking_visibility import IN_HAND
 from persistence.roles import MARKERS
 from persistence.tables.assignments import AssignmentRow
 from persistence.tables.grades import (
@@ -19,7 +20,7 @@ from persistence.tables.grades import (
     GradeVersionRow,
 )
 from persistence.tables.submissions import SubmissionRow
-from persistence.visibility import IN_HAND, Viewer
+from persistence.visibility import Viewer
 from resolvers import checks
 from resolvers.access import ROLES, Permission, may, missing
 from resolvers.context import RequestContext
@@ -97,8 +98,12 @@ async def get_grade_results(
 def _not_released(
     submission: SubmissionRow, viewer: Viewer, state: GradeState | None
 ) -> NotReleased:
-    if submission.student_id == viewer.user_id and submission.course_id not in viewer.oversees:
-        return NotReleased("Your grade has not been released. Your instructor decides when it is.")
+    if submission.course_id not in viewer.oversees | viewer.reads("grade"):
+        if submission.student_id == viewer.user_id:
+            message = "Your grade has not been released. Your instructor decides when it is."
+            return NotReleased(message)
+        if submission.course_id in viewer.reads("submission") and state is None:
+            return NotReleased("None of your roles lets you read this grade.")
     if state is None or state in IN_HAND:
         message = "Nothing has been decided about this submission."
         return NotReleased(message, state or GradeState.NOT_MARKED)

@@ -348,19 +348,21 @@ async def follow_run(
     Markers are told of tasks allocated to them alone; of others, admins and auditors that one
     changed, for the counters.
 
-    Raises `Refusal`: BAD_INPUT for a negative `after_seq`, RESYNC for one beyond the last event,
-    NOT_FOUND and FORBIDDEN at once or as soon as the viewer may no longer follow.
+    Raises `Refusal`: BAD_INPUT for a negative `after_seq`, RESYNC where events do not go on
+    from it, NOT_FOUND and FORBIDDEN at once or as soon as the viewer may no longer follow.
     """
     key = key_of(run_id, "GradingRun", ("runId",))
     if after_seq is not None and after_seq < 0:
         raise Refusal(RefusalCode.BAD_INPUT, "afterSeq is at least 0.", ("afterSeq",))
     async with context.database.read() as connection:
         latest = await streams.latest_seq(connection, key)  # before the state it is as of
+        goes_on = after_seq is None or await streams.goes_on_from(connection, key, after_seq)
     run = await _followed_run(context, key)
-    if after_seq is not None and after_seq > latest:
+    if not goes_on:
         raise Refusal(
             RefusalCode.RESYNC,
-            f"The run has {latest} events; leave afterSeq out to begin with its state.",
+            f"The run's events, {latest} so far, do not go on from there (any more); leave "
+            "afterSeq out to begin with its state.",
             ("afterSeq",),
         )
     seq = latest if after_seq is None else after_seq

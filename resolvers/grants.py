@@ -1,17 +1,17 @@
 """Roles: given, changed and taken away; who may do what, and why."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from persistence import break_glass, courses, grants, submissions, users
+from persistence import break_glass, courses, custom_roles, grants, submissions, users
 from persistence.database import Connection
 from persistence.followers import RIGHTS_TOPIC
 from persistence.keyset import Page
 from persistence.lifecycle.courses import GRANT, GrantEvent, GrantState
 from persistence.roles import MARKERS, Role
-from persistence.tables.identity import BreakGlassRow, RoleGrantRow
+from persistence.tables.identity import BreakGlassRow, CustomRoleRow, RoleGrantRow
 from persistence.users import Proof
 from persistence.visibility import Viewer
 from resolvers import checks
@@ -23,7 +23,6 @@ from resolvers.ordering import in_order
 from resolvers.refusals import Refusal, RefusalCode
 
 _GRANT_PATH = ("input", "roleGrantId")
-ORGANIZATION_WIDE = frozenset({Role.ADMIN, Role.AUDITOR})
 
 
 @dataclass(frozen=True)
@@ -68,26 +67,23 @@ async def grant_role(
     transaction: Transaction,
     *,
     user_id: str,
-    role: Role,
+    role: Role | None,
+    custom_role_id: str | None,
     course_id: str | None,
     reason: str,
     expires_at: datetime | None,
     observed_student_id: str | None = None,
 ) -> UUID:
-    """Gives a role: an admin any, an instructor course staff in their own course."""
+    """Gives a role: an admin any, an instructor in their own course staff and what they may do."""
     course = None if course_id is None else key_of(course_id, "Course", ("input", "courseId"))
-    role = Role(role.value)
-    viewer = _manager_of(context, role, course)
-    if (role in ORGANIZATION_WIDE) != (course is None):
-        raise checks.bad(
-            "courseId", "ADMIN and AUDITOR are given without a course, every other role with one."
-        )
-    if role == Role.STUDENT:
-        raise checks.bad("role", "Students come by enrolUsers.")
+    connection = transaction.connection
+    viewer = context.require(Permission.ROLE_GRANT, course)
+    built_in, custom = await _wanted(connection, viewer, role, custom_role_id)
+    _check_manages(viewer, built_in, custom, course)
+    _check_scope(built_in, custom, course)
     person = key_of(user_id, "User", ("input", "userId"))
     if person == viewer.user_id:
         raise Refusal(RefusalCode.FORBIDDEN, "Nobody grants a role to themselves.")
-    connection = transaction.connection
     if not await users.users_of_organization(connection, viewer.organization_id, [person]):
         raise missing("user", ("input", "userId"))
     if course is not None and not await courses.courses_by_id(connection, viewer, [course]):
@@ -95,14 +91,45 @@ async def grant_role(
     grant = RoleGrantRow(
         organization_id=viewer.organization_id,
         user_id=person,
-        role=role,
+        role=built_in,
+        custom_role_id=None if custom is None else custom.id,
         course_id=course,
-        observed_student_id=await _observed(connection, role, course, observed_student_id),
+        observed_student_id=await _observed(connection, built_in, course, observed_student_id),
         granted_by=viewer.user_id,
         reason=checks.line(reason, "reason", most=500),
         expires_at=_end(context, expires_at),
     )
-    return await grants.grant(connection, grant)
+    key = await grants.grant(connection, grant)
+    transaction.hint(RIGHTS_TOPIC)
+    return key
+
+
+async def _wanted(
+    connection: Connection, viewer: Viewer, role: Role | None, custom_role_id: str | None
+) -> tuple[Role | None, CustomRoleRow | None]:
+    """The built-in role or the custom one, which stays as it is until the commit."""
+    if (role is None) == (custom_role_id is None):
+        raise checks.bad("role", "Give either role or customRoleId.")
+    if role is not None:
+        return Role(role.value), None
+    path = ("input", "customRoleId")
+    key = key_of(custom_role_id or "", "CustomRole", path)
+    custom = await custom_roles.lock_role(connection, viewer.organization_id, key, shared=True)
+    if custom is None:
+        raise missing("custom role", path)
+    return None, custom
+
+
+def _check_scope(role: Role | None, custom: CustomRoleRow | None, course: UUID | None) -> None:
+    wide = custom.organization_wide if custom is not None else role in {Role.ADMIN, Role.AUDITOR}
+    if wide != (course is None):
+        raise checks.bad(
+            "courseId",
+            "ADMIN, AUDITOR and custom roles over the organization are given without a course, "
+            "every other role with one.",
+        )
+    if role == Role.STUDENT:
+        raise checks.bad("role", "Students come by enrolUsers.")
 
 
 async def update_role(
@@ -175,13 +202,19 @@ async def explain_access(
             connection, Proof(key, viewer.organization_id, viewer.expires_at)
         )
         held = await grants.grants_of(connection, key) if person is not None else []
+        custom = await custom_roles.roles_of_organization(
+            connection,
+            viewer.organization_id,
+            [g.custom_role_id for g in held if g.custom_role_id is not None],
+        )
         glass = (
             None if course is None else await break_glass.glass_in_force(connection, key, course)
         )
-    roles = sorted(ROLES[permission])
     if person is None:
-        return Access(False, "There is no such person, or they are suspended.", None, None, roles)
-    return _explained(person, permission, course, held, glass)
+        rule = "There is no such person, or they are suspended."
+        return Access(False, rule, None, None, sorted(ROLES[permission]))
+    giving = {role.id: role for role in custom if permission in role.permissions}
+    return _explained(person, permission, course, held, giving, glass)
 
 
 def _explained(
@@ -189,26 +222,42 @@ def _explained(
     permission: Permission,
     course: UUID | None,
     held: Sequence[RoleGrantRow],
+    giving: Mapping[UUID, CustomRoleRow],
     glass: BreakGlassRow | None,
 ) -> Access:
     roles = sorted(ROLES[permission])
     where = "in this course" if course is not None else "over the organization"
     if not may(person, permission, course):
         givers = ", ".join(roles) or "no role"
-        rule = f"{permission.value} is given by {givers}; none of these is held {where}."
-        return Access(False, rule, None, None, roles)
+        rule = f"{permission.value} is given by {givers}; neither these nor a custom role that "
+        return Access(False, f"{rule}gives it is held {where}.", None, None, roles)
     for grant in held:
-        if Role(grant.role) in roles and grant.course_id in {None, course}:
-            scope = "over the organization" if grant.course_id is None else "in this course"
-            rule = f"{permission.value} is given by {grant.role}, held {scope} by a grant."
-            if grant.role in MARKERS and permission in ALLOCATED:
-                rule += " It is for work allocated to them."
-            return Access(True, rule, grant, Role(grant.role), roles)
+        access = _given_by(grant, permission, giving)
+        if grant.course_id in {None, course} and access is not None:
+            return access
     if glass is not None and opened(person, permission, glass.course_id):
         rule = f"{permission.value} is given by break-glass in this course for now: {glass.reason}"
         return Access(True, rule, None, Role(glass.role), roles, glass)
     rule = f"{permission.value} is given by STUDENT, held {where} by enrolment."
     return Access(True, rule, None, Role.STUDENT, roles)
+
+
+def _given_by(
+    grant: RoleGrantRow, permission: Permission, giving: Mapping[UUID, CustomRoleRow]
+) -> Access | None:
+    """What a grant gives; None when it is not this."""
+    roles = sorted(ROLES[permission])
+    scope = "over the organization" if grant.course_id is None else "in this course"
+    if grant.role is not None and Role(grant.role) in roles:
+        rule = f"{permission.value} is given by {grant.role}, held {scope} by a grant."
+        if grant.role in MARKERS and permission in ALLOCATED:
+            rule += " It is for work allocated to them."
+        return Access(True, rule, grant, Role(grant.role), roles)
+    if grant.custom_role_id is not None and grant.custom_role_id in giving:
+        name = giving[grant.custom_role_id].name
+        rule = f"{permission.value} is given by the custom role {name}, held {scope} by a grant."
+        return Access(True, rule, grant, None, roles)
+    return None
 
 
 async def _seen_course(context: RequestContext, course_id: str | None) -> UUID | None:
@@ -228,24 +277,43 @@ async def _managed(
     grant = await grants.lock_grant(connection, context.viewer, key)
     if grant is None:
         raise missing("role grant", _GRANT_PATH)
-    _manager_of(context, Role(grant.role), grant.course_id)
+    viewer = context.require(Permission.ROLE_GRANT, grant.course_id)
+    custom = None
+    if grant.custom_role_id is not None:
+        (custom,) = await custom_roles.roles_of_organization(
+            connection, grant.organization_id, [grant.custom_role_id]
+        )
+    _check_manages(
+        viewer, None if grant.role is None else Role(grant.role), custom, grant.course_id
+    )
     return grant
 
 
-def _manager_of(context: RequestContext, role: Role, course: UUID | None) -> Viewer:
-    """The viewer, who may give and take this role there. Raises `Refusal`."""
-    viewer = context.require(Permission.ROLE_GRANT, course)
-    if not viewer.is_admin and role not in COURSE_STAFF:
+def _check_manages(
+    viewer: Viewer, role: Role | None, custom: CustomRoleRow | None, course: UUID | None
+) -> None:
+    """Whether the viewer, who gives roles there, gives and takes this one. Raises `Refusal`."""
+    if viewer.is_admin:
+        return
+    if custom is not None:
+        held = {p.value for p in Permission if may(viewer, p, course)}
+        if set(custom.permissions) - held or custom.organization_wide:
+            raise Refusal(
+                RefusalCode.FORBIDDEN,
+                f"You do not hold all that {custom.name} gives; ask an admin for it.",
+                ("input",),
+            )
+    elif role not in COURSE_STAFF:
         raise Refusal(
             RefusalCode.FORBIDDEN,
-            f"An instructor manages {', '.join(sorted(COURSE_STAFF))}; ask an admin for {role}.",
+            f"An instructor manages {', '.join(sorted(COURSE_STAFF))} and custom roles of what "
+            f"they may do themselves; ask an admin for {role}.",
             ("input",),
         )
-    return viewer
 
 
 async def _observed(
-    connection: Connection, role: Role, course: UUID | None, student_id: str | None
+    connection: Connection, role: Role | None, course: UUID | None, student_id: str | None
 ) -> UUID | None:
     field = "observedStudentId"
     if (role == Role.OBSERVER) != (student_id is not None):

@@ -48,6 +48,7 @@ async def perform(
     """
     context.checked.clear()
     context.course_ids.clear()
+    context.found = None
     try:
         if context.viewer.real_user_id is not None:
             raise Refusal(

@@ -6,7 +6,6 @@ from uuid import UUID
 
 import orjson
 
-from agents.models.flows import FLOWS, DataFlow
 from persistence import privacy, users
 from persistence.database import Connection
 from persistence.followers import RIGHTS_TOPIC
@@ -91,9 +90,3 @@ async def _person(connection: Connection, organization_id: UUID, key: UUID) -> U
     if not found:
         raise missing("user", _PATH)
     return found[0]
-
-
-async def list_data_flows(context: RequestContext) -> Sequence[DataFlow]:
-    """What leaves this server, for whom. For everybody who has signed in."""
-    context.viewer  # noqa: B018 - raises for who did not
-    return FLOWS

@@ -14,11 +14,12 @@ from persistence.followers import RIGHTS_TOPIC
 from persistence.sign_in import Refreshed, Unusable
 from persistence.tables.audit import AuditEventRow, Outcome
 from persistence.tables.identity import OrganizationRow, UserRow
-from persistence.tables.sign_in import ExternalIdentityRow, SessionRow
+from persistence.tables.sign_in import ExternalIdentityRow, PasswordRow, SessionRow
 from resolvers.refusals import Refusal, RefusalCode
 
 MOST_FAILURES = 10
 LOCK = timedelta(minutes=15)
+LONGEST_ADDRESS = 254
 SIGN_IN_AGAIN = "This session is over. Sign in again."
 
 
@@ -144,12 +145,8 @@ async def sign_in_by_password(
     locked = row is not None and (row.locked_until or resources.now()) > resources.now()
     right = await resources.hasher.verify(password, None if row is None else row.hash)
     if row is None or locked or not right:
-        if row is not None and not locked:
-            async with resources.database.transaction() as connection:
-                await sign_in.note_failure(connection, row.user_id, MOST_FAILURES, LOCK)
-                code = RefusalCode.UNAUTHENTICATED
-                event = _event(resources, row.organization_id, row.user_id, code, correlation_id)
-                await audit.append(connection, event, {"way": "password"}, {})
+        if known is not None:
+            await _note_wrong(resources, known.id, row, email, correlation_id, locked=locked)
         raise Refusal(
             RefusalCode.UNAUTHENTICATED,
             "Organization, e-mail address or password is wrong, or the account is locked for 15 "
@@ -161,6 +158,24 @@ async def sign_in_by_password(
             raise Refusal(RefusalCode.UNAUTHENTICATED, SIGN_IN_AGAIN)
         await sign_in.note_success(connection, row.user_id)
         return await _opened(resources, connection, user, "password", correlation_id)
+
+
+async def _note_wrong(
+    resources: SignInResources,
+    organization_id: UUID,
+    row: PasswordRow | None,
+    email: str,
+    correlation_id: str,
+    *,
+    locked: bool,
+) -> None:
+    user_id = None if row is None else row.user_id
+    event = _event(resources, organization_id, user_id, RefusalCode.UNAUTHENTICATED, correlation_id)
+    async with resources.database.transaction() as connection:
+        if user_id is not None and not locked:
+            await sign_in.note_failure(connection, user_id, MOST_FAILURES, LOCK)
+        told = {"email": email[:LONGEST_ADDRESS]} if user_id is None else {}
+        await audit.append(connection, event, {"way": "password", "locked": locked}, told)
 
 
 async def _opened(

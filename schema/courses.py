@@ -34,6 +34,9 @@ described_enum(
 )
 
 
+CourseRef = Annotated["Course", strawberry.lazy("schema.courses")]
+
+
 @strawberry.type(description="A person's place in a course.")
 class Enrollment(Node):
     role: Role = described("What they are in the course.")
@@ -42,6 +45,10 @@ class Enrollment(Node):
     @batched("The person.")
     async def user(parents: Sequence[Any], context: RequestContext) -> Sequence[User]:
         return await users.get_users(context, [e.user_id for e in parents])
+
+    @batched("The course; null for who does not see it, as before an invitation is accepted.")
+    async def course(parents: Sequence[Any], context: RequestContext) -> Sequence[CourseRef | None]:
+        return await courses.get_seen_courses(context, [e.course_id for e in parents])
 
 
 @strawberry.type(description="A course: its material, its people, its assignments.")

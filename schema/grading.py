@@ -127,10 +127,10 @@ class GradingTask(Node):
     def failure(root: Any) -> TaskFailure | None:
         return grading.failure_of(root)
 
-    @batched("The submission.")
+    @batched("The submission; null for who reads grades and not submissions.")
     async def submission(
         parents: Sequence[Any], context: RequestContext
-    ) -> Sequence[SubmissionRef]:
+    ) -> Sequence[SubmissionRef | None]:
         return await submissions.get_submissions(context, [t.submission_id for t in parents])
 
     @batched("The attempt that is graded.")

@@ -8,11 +8,12 @@ import strawberry
 
 from persistence.lifecycle.courses import GrantState
 from persistence.roles import Role
-from resolvers import courses, grants, users
+from resolvers import courses, custom_roles, grants, users
 from resolvers.access import Permission
 from resolvers.context import RequestContext
 from schema.break_glass import BreakGlass
 from schema.courses import Course
+from schema.custom_roles import CustomRole
 from schema.enums import described_enum
 from schema.fields import UserError, batched, described, mutation, root_field
 from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connection
@@ -30,7 +31,7 @@ described_enum(
 
 @strawberry.type(description="A role somebody holds.")
 class RoleGrant(Node):
-    role: Role = described("The role.")
+    role: Role | None = described("The role; null for a custom one.")
     state: GrantState = described("Where it stands. An active one past its end gives nothing.")
     reason: str = described("Why it was given.")
     expires_at: datetime | None = described("When it ends by itself; null when it does not.")
@@ -38,6 +39,12 @@ class RoleGrant(Node):
     @batched("Who holds it.")
     async def user(parents: Sequence[Any], context: RequestContext) -> Sequence[User]:
         return await users.get_users(context, [g.user_id for g in parents])
+
+    @batched("The custom role; null for a built-in one.")
+    async def custom_role(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[CustomRole | None]:
+        return await custom_roles.get_roles_of_grants(parents, context)
 
     @batched("The course it is for; null when it is for the organization.")
     async def course(parents: Sequence[Any], context: RequestContext) -> Sequence[Course | None]:
@@ -58,18 +65,26 @@ class RoleGrant(Node):
 class Access:
     allowed: bool = described("Whether they may.")
     rule: str = described("The rule that lets them, or what they lack.")
-    role: Role | None = described("The role that lets them; null when they may not.")
+    role: Role | None = described(
+        "The built-in role that lets them; null when they may not, or by a custom role."
+    )
     role_grant: RoleGrant | None = described("The grant that lets them; null for an enrolment.")
-    roles_that_allow: list[Role] = described("The roles that give the permission.")
+    roles_that_allow: list[Role] = described("The built-in roles that give the permission.")
     break_glass: BreakGlass | None = described("The break-glass that lets them; null otherwise.")
 
 
-@strawberry.input(description="A role to be given.")
+@strawberry.input(description="A role to be given: a built-in one or a custom one.")
 class GrantRoleInput:
     user_id: strawberry.ID = described("Who gets it.")
-    role: Role = described("The role.")
+    role: Role | None = strawberry.field(
+        default=None, description="The built-in role; left out for a custom one."
+    )
+    custom_role_id: strawberry.ID | None = strawberry.field(
+        default=None, description="The custom role; left out for a built-in one."
+    )
     course_id: strawberry.ID | None = strawberry.field(
-        default=None, description="The course; none for ADMIN and AUDITOR."
+        default=None,
+        description="The course; none for ADMIN, AUDITOR and custom roles over the organization.",
     )
     observed_student_id: strawberry.ID | None = strawberry.field(
         default=None, description="Whose released grades an OBSERVER reads; for OBSERVER alone."
@@ -168,7 +183,8 @@ class GrantMutations:
         payload=GrantRolePayload,
         noun="role_grant",
         load=grants.load_grants,
-        text="Gives a role. An instructor gives course staff roles in their own course.",
+        text="Gives a role. An instructor gives course staff roles, and custom roles of what they "
+        "may do themselves, in their own course.",
     )
     update_role = mutation(
         grants.update_role,

@@ -8,7 +8,7 @@ import strawberry
 from resolvers import privacy, users
 from resolvers.access import Permission
 from resolvers.context import RequestContext
-from schema.fields import UserError, batched, described, mutation, root_field
+from schema.fields import UserError, batched, described, mutation
 from schema.node import IDEMPOTENCY_KEY
 from schema.users import User
 
@@ -23,16 +23,6 @@ class PersonalData:
     @batched("The person.")
     async def user(parents: Sequence[Any], context: RequestContext) -> Sequence[User]:
         return await users.get_users(context, [d.user_id for d in parents])
-
-
-@strawberry.type(description="What a feature sends out of this server.")
-class DataFlow:
-    feature: str = described("What it is needed for.")
-    provider: str = described("Who gets it; `offline` for a model inside this server.")
-    model: str = described("The model.")
-    region: str | None = described("Where the provider works on it; null when nothing leaves.")
-    fields: list[str] = described("What is sent; empty when nothing leaves.")
-    retention: str | None = described("How long the provider keeps it; null when nothing leaves.")
 
 
 @strawberry.input(description="Whose data to hand over.")
@@ -63,13 +53,6 @@ class ErasePersonalDataInput:
 class ErasePersonalDataPayload:
     user: User | None = described("What is left of the person; null when refused.")
     user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
-
-
-@strawberry.type
-class PrivacyQueries:
-    @root_field("What leaves this server, for which provider.")
-    async def data_flows(context: RequestContext) -> list[DataFlow]:
-        return await privacy.list_data_flows(context)
 
 
 @strawberry.type

@@ -12,6 +12,7 @@ from resolvers.context import RequestContext
 from schema.enums import described_enum
 from schema.fields import UserError, batched, described, mutation
 from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connection
+from schema.organizations import Organization
 
 if TYPE_CHECKING:
     from schema.allocations import MarkingAllocation
@@ -40,6 +41,7 @@ described_enum(
     Permission,
     "Something a role lets a person do.",
     VIEWER_READ="Read who one is.",
+    ORGANIZATION_WRITE="Decide how long data is kept and which providers get some.",
     COURSE_CREATE="Open courses.",
     USER_CREATE="Make people known to the organization.",
     USER_SUSPEND="Shut people out and let them in again.",
@@ -55,23 +57,19 @@ described_enum(
     RUBRIC_WRITE="Write rubrics.",
     ASSIGNMENT_WRITE="Write assignments and anchor papers.",
     SUBMISSION_WRITE="Hand in work.",
+    SUBMISSION_READ="Read every submission of a course.",
     SUBMISSION_PROXY="Hand in work for a student.",
     RUN_CONTROL="Start, pause and cancel grading runs.",
     RUN_FOLLOW="Follow grading runs.",
     MARKING_ALLOCATE="Give people submissions to mark.",
-    GRADE_READ="Read other people's grades; markers those of work allocated to them.",
+    GRADE_READ="Read other people's grades, released or not; markers those of work allocated to "
+    "them.",
     GRADE_ASSESS="Decide points; markers of work allocated to them.",
     GRADE_DECIDE="Finalise grades; moderators those allocated to them.",
     GRADE_RELEASE="Release grades.",
     AUDIT_READ="Read what others did.",
     GLASS_BREAK="Open a course for a while in an emergency.",
 )
-
-
-@strawberry.type(description="A tenant: a school or university.")
-class Organization(Node):
-    name: str = described("Its name.")
-    slug: str = described("Its short name, unique on this server.")
 
 
 @strawberry.type(description="A person of the organization.")
@@ -248,7 +246,4 @@ class UserMutations:
     )
 
 
-LOADERS = {
-    "Organization": users.load_organizations,
-    "User": users.load_users,
-}
+LOADERS = {"User": users.load_users}

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
@@ -18,6 +19,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
 from ops.auth import AccessTokens
+from ops.edge.contexts import Throttled
 from ops.sign_in.login import ProviderLogin
 from ops.signing_keys import SigningKeys
 from resolvers import sign_in
@@ -25,6 +27,7 @@ from resolvers.refusals import Refusal, RefusalCode
 from resolvers.sign_in import SignedIn, SignInResources
 
 ATTEMPTS_A_MINUTE = 5
+ATTEMPTS_OF_AN_ADDRESS = 30
 REMEMBERED_ACCOUNTS = 10_000
 PREFLIGHT = "graphql-require-preflight"
 LARGEST_BODY = 8_192
@@ -40,30 +43,45 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 
 class Throttle:
-    """Five sign-ins a minute for one address and account, in this process."""
+    """Five sign-ins a minute for one address and account, 30 for one address, in this process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._times: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
 
-    def take(self, address: str, account: str) -> None:
-        """Counts an attempt. Raises `Refusal` LIMIT_EXCEEDED."""
-        key = (address, hashlib.sha256(account.encode()).hexdigest())
+    def take(self, address: str, account: str) -> Mapping[str, str]:
+        """Counts an attempt; the `RateLimit-*` headers. Raises `Throttled`."""
+        self._take(address, "", ATTEMPTS_OF_AN_ADDRESS, "from one address")
+        key = hashlib.sha256(account.encode()).hexdigest()
+        return self._take(address, key, ATTEMPTS_A_MINUTE, "for one account from one address")
+
+    def _take(self, address: str, account: str, most: int, of: str) -> Mapping[str, str]:
         now = self._clock()
-        times = self._times.setdefault(key, deque())
-        self._times.move_to_end(key)
+        times = self._times.setdefault((address, account), deque())
+        self._times.move_to_end((address, account))
         if len(self._times) > REMEMBERED_ACCOUNTS:
             self._times.popitem(last=False)
         while times and times[0] <= now - 60:
             times.popleft()
-        if len(times) >= ATTEMPTS_A_MINUTE:
-            wait = int(times[0] + 60 - now) + 1
-            raise Refusal(
-                RefusalCode.LIMIT_EXCEEDED,
-                f"{ATTEMPTS_A_MINUTE} sign-ins a minute are taken for one account from one "
-                f"address. Try again in {wait} s.",
-            )
-        times.append(now)
+        if len(times) < most:
+            times.append(now)
+            return _standing(most, most - len(times), int(times[0] + 60 - now) + 1)
+        wait = int(times[0] + 60 - now) + 1
+        raise Throttled(
+            f"{most} sign-ins a minute are taken {of}. Try again in {wait} s.",
+            limit="signIns",
+            value=most,
+            retry_after=wait,
+            headers=_standing(most, 0, wait),
+        )
+
+
+def _standing(limit: int, remaining: int, seconds: int) -> Mapping[str, str]:
+    return {
+        "RateLimit-Limit": str(limit),
+        "RateLimit-Remaining": str(remaining),
+        "RateLimit-Reset": str(seconds),
+    }
 
 
 @dataclass(frozen=True)
@@ -124,15 +142,13 @@ class SignInRoutes:
     def _guarded(
         self, handler: Callable[[Request], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
-        """A refusal as JSON (RFC 6749 §5.2: `error`, `error_description`)."""
+        """With a refusal as its answer."""
 
         async def guarded(request: Request) -> Response:
             try:
                 return await handler(request)
             except Refusal as refusal:
-                content = {"error": refusal.code, "error_description": refusal.message}
-                status = _STATUS.get(refusal.code, 400)
-                return JSONResponse(content, status_code=status, headers=_NO_STORE)
+                return _refused(refusal)
 
         return guarded
 
@@ -175,11 +191,16 @@ class SignInRoutes:
             _text(said, name) for name in ("organization", "email", "password")
         )
         address = request.client.host if request.client else ""
-        self.throttle.take(address, f"{organization}\n{email.strip().lower()}")
-        signed_in = await sign_in.sign_in_by_password(
-            self.resources, organization, email, password, token_hex(16)
-        )
-        return self._answer(signed_in, by_cookie=said.get("cookie") is True)
+        standing = self.throttle.take(address, f"{organization}\n{email.strip().lower()}")
+        try:
+            signed_in = await sign_in.sign_in_by_password(
+                self.resources, organization, email, password, token_hex(16)
+            )
+            answer = self._answer(signed_in, by_cookie=said.get("cookie") is True)
+        except Refusal as refusal:
+            answer = _refused(refusal)
+        answer.headers.update(standing)
+        return answer
 
     async def _refresh(self, request: Request) -> Response:
         token, by_cookie = await self._shown(request)
@@ -242,6 +263,15 @@ class SignInRoutes:
         answer.delete_cookie(
             self.cookie, path="/", secure=self.secure, httponly=True, samesite="lax"
         )
+
+
+def _refused(refusal: Refusal) -> Response:
+    """A refusal as JSON (RFC 6749 §5.2: `error`, `error_description`)."""
+    headers = dict(_NO_STORE)
+    if isinstance(refusal, Throttled):
+        headers |= refusal.headers | {"Retry-After": str(math.ceil(refusal.retry_after))}
+    content = {"error": refusal.code, "error_description": refusal.message}
+    return JSONResponse(content, status_code=_STATUS.get(refusal.code, 400), headers=headers)
 
 
 async def _body(request: Request) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Courses, enrolments and role grants."""
+"""Enrolments, invitations and role grants."""
 
 from enum import StrEnum
 
@@ -14,6 +14,7 @@ class EnrollmentState(StrEnum):
 
 
 class EnrollmentEvent(StrEnum):
+    INVITE = "INVITE"
     ACCEPT = "ACCEPT"
     DEACTIVATE = "DEACTIVATE"
     REACTIVATE = "REACTIVATE"
@@ -27,6 +28,7 @@ ENROLLMENT = Machine(
     EnrollmentEvent,
     EnrollmentState.INVITED,
     {
+        (EnrollmentState.REMOVED, EnrollmentEvent.INVITE): EnrollmentState.INVITED,
         (EnrollmentState.INVITED, EnrollmentEvent.ACCEPT): EnrollmentState.ACTIVE,
         (EnrollmentState.ACTIVE, EnrollmentEvent.DEACTIVATE): EnrollmentState.INACTIVE,
         (EnrollmentState.INACTIVE, EnrollmentEvent.REACTIVATE): EnrollmentState.ACTIVE,
@@ -63,5 +65,28 @@ GRANT = Machine(
         (GrantState.REQUESTED, GrantEvent.REVOKE): GrantState.REVOKED,
         (GrantState.ACTIVE, GrantEvent.EXPIRE): GrantState.EXPIRED,
         (GrantState.ACTIVE, GrantEvent.REVOKE): GrantState.REVOKED,
+    },
+)
+
+
+class InvitationState(StrEnum):
+    PENDING = "PENDING"
+    ACCEPTED = "ACCEPTED"
+    REVOKED = "REVOKED"
+
+
+class InvitationEvent(StrEnum):
+    ACCEPT = "ACCEPT"
+    REVOKE = "REVOKE"
+
+
+INVITATION = Machine(
+    "invitation",
+    InvitationState,
+    InvitationEvent,
+    InvitationState.PENDING,
+    {
+        (InvitationState.PENDING, InvitationEvent.ACCEPT): InvitationState.ACCEPTED,
+        (InvitationState.PENDING, InvitationEvent.REVOKE): InvitationState.REVOKED,
     },
 )

@@ -3,7 +3,15 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    String,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field
 
 from persistence.identifiers import uuid7
@@ -36,25 +44,61 @@ class UserRow(Stamped, table=True):
     """Access tokens issued before are no longer taken."""
 
 
+class CustomRoleRow(Stamped, table=True):
+    """A role an organization made of known permissions.
+
+    `permissions` are `resource:action`; one the code does not know gives nothing.
+    """
+
+    __tablename__ = "custom_role"
+    __table_args__ = (
+        tenant_key(),
+        CheckConstraint(
+            "cardinality(permissions) BETWEEN 1 AND 100 AND "
+            "array_to_string(permissions, ' ', '?') ~ '^[a-z]+:[a-z]+( [a-z]+:[a-z]+)*$'",
+            name="permissions",
+        ),
+        Index(
+            "uq_custom_role_name",
+            "organization_id",
+            "name",
+            unique=True,
+            postgresql_where="deleted_at IS NULL",
+        ),
+    )
+    id: UUID = Field(default_factory=uuid7, primary_key=True)
+    organization_id: UUID = Field(sa_column_args=[ForeignKey("organization.id")])
+    name: str
+    description: str
+    permissions: list[str] = Field(sa_type=ARRAY(String))
+    organization_wide: bool
+    version: int = 1
+    deleted_at: datetime | None = Field(default=None, sa_type=Moment)
+    """Grants that ended still name it."""
+
+
 class RoleGrantRow(Stamped, table=True):
-    """A role someone holds: over one course, or (ADMIN, AUDITOR) over the organization."""
+    """A role someone holds, built in or custom: over one course, or over the organization."""
 
     __tablename__ = "role_grant"
     __table_args__ = (
         within_tenant("user_id", "users"),
         within_tenant("course_id", "course"),
         within_tenant("observed_student_id", "users"),
+        within_tenant("custom_role_id", "custom_role"),
         ForeignKeyConstraint(["granted_by"], ["users.id"]),
         one_of("role", Role),
         one_of("state", GrantState),
         CheckConstraint(
             "(course_id IS NULL) = (role IN ('ADMIN', 'AUDITOR'))", name="course_scope"
         ),
+        CheckConstraint("num_nonnulls(role, custom_role_id) = 1", name="one_role"),
         CheckConstraint("granted_by <> user_id", name="nobody_grants_themselves"),
         Index(
             "uq_role_grant_active",
             "user_id",
             "role",
+            "custom_role_id",
             "course_id",
             "observed_student_id",
             unique=True,
@@ -65,7 +109,8 @@ class RoleGrantRow(Stamped, table=True):
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     organization_id: UUID = Field(sa_column_args=[ForeignKey("organization.id")])
     user_id: UUID
-    role: str
+    role: str | None = None
+    custom_role_id: UUID | None = None
     course_id: UUID | None = None
     observed_student_id: UUID | None = None
     granted_by: UUID | None = None
@@ -102,5 +147,6 @@ class BreakGlassRow(Stamped, table=True):
 
 organizations = table_of(OrganizationRow)
 users = table_of(UserRow)
+custom_roles = table_of(CustomRoleRow)
 role_grants = table_of(RoleGrantRow)
 break_glasses = table_of(BreakGlassRow)

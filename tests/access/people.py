@@ -157,9 +157,31 @@ async def _objects(
     )
     grants = "query($c: ID!) { roleGrants(courseId: $c, first: 50) { nodes { id role } } }"
     held = (await instructor.ask(grants, {"c": world.course_id}))["roleGrants"]["nodes"]
+    role = await clients["admin"].change(
+        "mutation($input: CreateCustomRoleInput!) { createCustomRole(input: $input) {"
+        " customRole { id } userErrors { code } } }",
+        name="Registrar",
+        description="d",
+        permissions=["GRADE_READ"],
+    )
+    approval = await clients["admin"].change(
+        "mutation($input: ApproveProviderInput!) { approveProvider(input: $input) {"
+        " approvedProvider { id } userErrors { code } } }",
+        provider="gemini",
+        region="europe-west4",
+        reason="r",
+    )
+    invitation = await instructor.change(
+        "mutation($input: InviteUserInput!) { inviteUser(input: $input) {"
+        " invitation { id } userErrors { code } } }",
+        courseId=world.course_id,
+        email="invited@example.edu",
+        name="Invited",
+    )
     return {
         "AnchorPaper": found["a"]["questions"][0]["anchorPapers"][0]["id"],
         "ApiToken": token["id"],
+        "ApprovedProvider": approval["id"],
         "Assignment": assignment,
         "Assignment (draft)": draft["id"],
         "Attempt": found["s"]["attempts"][0]["id"],
@@ -170,6 +192,7 @@ async def _objects(
         "BreakGlass": opened[0]["id"],
         "Chunk": found["d"]["chunks"]["nodes"][0]["id"],
         "Course": world.course_id,
+        "CustomRole": role["id"],
         "Document": document,
         "Enrollment": enrollment["id"],
         "Grade (released)": grade,
@@ -178,6 +201,7 @@ async def _objects(
         "GradingRun": run,
         "GradingTask": task_of[submission],
         "GradingTask (not allocated)": task_of[unreleased],
+        "Invitation": invitation["id"],
         "MarkingAllocation": allocation["id"],
         "Message": message,
         "Organization": own["viewer"]["organization"]["id"],

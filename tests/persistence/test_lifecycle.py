@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from persistence.lifecycle.allocations import ALLOCATION
 from persistence.lifecycle.assignments import ASSIGNMENT, RUBRIC_VERSION
-from persistence.lifecycle.courses import ENROLLMENT, GRANT
+from persistence.lifecycle.courses import ENROLLMENT, GRANT, INVITATION
 from persistence.lifecycle.documents import DOCUMENT
 from persistence.lifecycle.grades import GRADE, GRADE_EVENTS_OF_AN_AI, GradeState
 from persistence.lifecycle.grading import RUN, TASK, TASK_TERMINAL, TASK_WORKING, TaskState
@@ -23,6 +23,7 @@ MACHINES: list[Machine[Any, Any]] = [
     ENROLLMENT,
     GRADE,
     GRANT,
+    INVITATION,
     MESSAGE,
     RUBRIC_VERSION,
     RUN,

@@ -176,3 +176,46 @@ async def test_the_chain_verifies_and_a_tampered_row_is_found(world: World, tmp_
     (tmp_path / "kept").write_text("nonsense")
     code, _, err = await assay(tmp_path, "audit", "verify", "--checkpoint", "kept", **here)
     assert (code, err) == (1, "Line 1 is no checkpoint this server signed.\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "action"),
+    [
+        (("admin", "create", "x@example.edu", "--name", "X"), "", "createAdmin"),
+        (("admin", "password", ADMIN), "correct horse battery\n", "setPassword"),
+        (("token", ANN), "", "issueToken"),
+        (("person", "export", ANN), "", "exportPersonalData"),
+        (("person", "erase", ANN), "", "erasePersonalData"),
+        (("audit", "export"), "", "exportAudit"),
+        (("keys", "rotate"), "", "rotateSigningKeys"),
+    ],
+)
+async def test_what_the_command_line_does_is_kept(
+    world: World, tmp_path: Path, command: tuple[str, ...], given: str, action: str
+) -> None:
+    admin = await world.client(ADMIN)
+    before = len(await events(admin, action=action))
+    of = () if command[0] == "keys" else ("--organization", SLUG)
+    code, out, err = await assay(
+        tmp_path,
+        *(*command, *of),
+        given=given,
+        ASSAY_DATABASE_URL=world.resources.database.direct_dsn,
+        ASSAY_DATA_DIR=str(world.resources.settings.data_dir),
+    )
+    assert code == 0, out + err
+    admin = await world.client(ADMIN)  # a new password ends the tokens there were
+    (event, *older) = await events(admin, action=action)
+    assert len(older) == before
+    assert (event["actor"], event["outcome"]) == (None, "DONE")
+
+
+async def test_keys_are_rotated_where_the_database_is_away(world: World, tmp_path: Path) -> None:
+    code, out, err = await assay(
+        tmp_path,
+        *("keys", "rotate"),
+        ASSAY_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none",
+        ASSAY_DATA_DIR=str(world.resources.settings.data_dir),
+    )
+    assert (code, "has now" in out) == (0, True)
+    assert "the audit log does not say so" in err

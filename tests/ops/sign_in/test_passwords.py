@@ -10,7 +10,7 @@ import pytest
 from ops.sign_in.routes import Throttle
 from resolvers.refusals import Refusal
 from tests.ops.test_cli import assay
-from tests.schema.test_audit import events
+from tests.schema.test_audit import changes, events
 from tests.world import ADMIN, SLUG, STUDENTS, World
 
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of this test
@@ -88,8 +88,14 @@ async def test_five_a_minute_are_taken_and_ten_wrong_ones_lock(
     admin_with_password: World,
 ) -> None:
     world = admin_with_password
-    codes = [(await sign_in(world.http, password="wrong")).status_code for _ in range(6)]  # noqa: S106 - a wrong one
-    assert codes == [401] * 5 + [429]
+    answers = [await sign_in(world.http, password="wrong") for _ in range(6)]  # noqa: S106 - a wrong one
+    assert [a.status_code for a in answers] == [401] * 5 + [429]
+    assert [a.headers["ratelimit-remaining"] for a in answers] == ["4", "3", "2", "1", "0", "0"]
+    assert {a.headers["ratelimit-limit"] for a in answers} == {"5"}
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 61
+    assert answers[-1].headers["ratelimit-reset"] == answers[-1].headers["retry-after"]
+    assert all("retry-after" not in a.headers for a in answers[:-1])
+    assert answers[-1].json()["error"] == "LIMIT_EXCEEDED"
     connection = await asyncpg.connect(world.resources.database.direct_dsn)
     try:
         assert await connection.fetchval("SELECT failures FROM password") == 5
@@ -101,7 +107,22 @@ async def test_five_a_minute_are_taken_and_ten_wrong_ones_lock(
         assert (await sign_in(http, password="wrong")).status_code == 401  # noqa: S106 - as above
         assert (await sign_in(http)).status_code == 401, "locked, the right one too"
     refused = await events(await world.client(ADMIN), action="signIn", outcome="REFUSED")
-    assert len(refused) == 6
+    assert [changes(e)["locked"] for e in refused] == ["true", *["false"] * 6]
+    assert {e["actor"]["email"] for e in refused} == {ADMIN}
+
+
+async def test_who_tries_many_accounts_is_stopped_and_leaves_a_trail(
+    admin_with_password: World,
+) -> None:
+    world = admin_with_password
+    codes = [
+        (await sign_in(world.http, email=f"guess{n}@example.edu")).status_code for n in range(31)
+    ]
+    assert codes == [401] * 30 + [429]
+    refused = await events(await world.client(ADMIN), action="signIn", outcome="REFUSED")
+    assert len(refused) == 30
+    assert {e["actor"] for e in refused} == {None}
+    assert changes(refused[0])["email"] == "guess29@example.edu"
 
 
 def test_the_throttle_forgets_after_a_minute() -> None:
