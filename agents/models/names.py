@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 OFFLINE: Final = "offline"
-PROVIDERS: Final = ("gemini", "openai")
+STUDY_ROLES: Final = ("planner", "tutor", "critic")
+GRADING_ROLES: Final = ("grader_a", "grader_b", "arbiter", "feedback")
 _NAME: Final = re.compile(
     r"(?P<provider>gemini|openai):(?P<model>[^\s@,>=]{1,120})(@(?P<url>\S+))?"
 )

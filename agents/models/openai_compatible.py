@@ -58,7 +58,7 @@ class _Call(BaseOpenAIChatCompletionClient):
         cancellation_token: CancellationToken | None,  # noqa: ARG002 - the caller's task is stopped
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
         self.thoughts: list[str] = []
-        offered = {"tools": tool_params} if tool_params else {}
+        offered: dict[str, Any] = {"tools": tool_params} if tool_params else {}
         stream = await self._client.chat.completions.create(
             messages=oai_messages, stream=True, **offered, **create_args
         )
