@@ -150,8 +150,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         keys = SigningKeys.load_or_create(settings.signing_key_path)
         embedder = MiniLM()
         stack.callback(embedder.close)
-        limits = await stack.enter_async_context(open_limits(redis_url))
-        seating = await stack.enter_async_context(open_seating(settings, database, limits, metrics))
+        seating = await stack.enter_async_context(
+            open_seating(settings, database, redis_url, metrics)
+        )
         yield Resources(
             settings=settings,
             database=database,

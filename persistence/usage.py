@@ -163,6 +163,17 @@ async def choices_of(
     return {row.role: row.models for row in rows}
 
 
+async def all_choices(connection: Connection, organization_id: UUID) -> Sequence[ModelChoiceRow]:
+    """Every choice of an organization and its courses."""
+    return await fetch(
+        connection,
+        select(model_choices)
+        .where(model_choices.c.organization_id == organization_id)
+        .order_by(model_choices.c.role, model_choices.c.id),
+        ModelChoiceRow,
+    )
+
+
 async def choose(
     connection: Connection, organization_id: UUID, course_id: UUID | None, role: str, models: str
 ) -> None:

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import orjson
 
-from agents.models.flows import FLOWS, DataFlow
-from persistence import privacy, users
+from agents.models.flows import DataFlow
+from persistence import privacy, usage, users
 from persistence.database import Connection
 from persistence.followers import RIGHTS_TOPIC
 from persistence.tables.identity import UserRow
@@ -95,5 +95,7 @@ async def _person(connection: Connection, organization_id: UUID, key: UUID) -> U
 
 async def list_data_flows(context: RequestContext) -> Sequence[DataFlow]:
     """What leaves this server, for whom. For everybody who has signed in."""
-    context.viewer  # noqa: B018 - raises for who did not
-    return FLOWS
+    organization_id = context.viewer.organization_id
+    async with context.database.read() as connection:
+        chosen = await usage.all_choices(connection, organization_id)
+    return context.flows([(one.role, one.models) for one in chosen])
