@@ -35,6 +35,9 @@ async def pumped(
         async with aclosing(items):
             async for item in items:
                 queue.put_nowait(item)
+                # What has arrived is read without a pause: a hundred streams that have all arrived
+                # would hold the loop for seconds.
+                await asyncio.sleep(0)
 
     task = asyncio.ensure_future(pump())
     task.add_done_callback(lambda _: queue.put_nowait(_END))

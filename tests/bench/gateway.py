@@ -163,19 +163,19 @@ async def run(provider: str, address: str, calls: int, tokens: int, streams: int
             sdk, sdk_wall = await measured(bare, calls, stream=stream)
             gated, gated_wall = await measured(ours, calls, stream=stream)
             what = f"stream of {tokens} tokens" if stream else "whole answer"
-            print(
+            print(  # noqa: T201
                 f"{provider} {what}: CPU {sdk / calls * 1e3:.2f} -> {gated / calls * 1e3:.2f} ms "
                 f"({gated / sdk:.2f}x), wall {gated_wall / sdk_wall:.2f}x"
             )
             if stream:
                 per = (gated - sdk) / calls / tokens * 1e3
-                print(
+                print(  # noqa: T201
                     f"  per token: {gated / calls / tokens * 1e3:.3f} ms CPU, of it the gateway "
                     f"{per:.3f} ms"
                 )
         for label, ask in (("SDK", bare), ("gateway", ours)):
             stall, took = await longest_stall(ask, streams)
-            print(
+            print(  # noqa: T201
                 f"{provider} {streams} streams at once, {label}: longest stall "
                 f"{stall * 1e3:.0f} ms, {took:.1f} s"
             )
@@ -189,7 +189,7 @@ async def serve(provider: str, tokens: int) -> None:
     server = gemini.gemini_server() if provider == "gemini" else openai.openai_server()
     server.usual = module.says(WORD * tokens, pieces=tokens)
     async with server.running():
-        print(json.dumps(server.address), flush=True)
+        print(json.dumps(server.address), flush=True)  # noqa: T201
         await asyncio.to_thread(sys.stdin.read)
 
 

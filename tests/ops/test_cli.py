@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from ops.processes import until_signalled
+from persistence.usage import all_choices
+from persistence.users import organization_by_slug
 from tests.world import ADMIN, SLUG, World
 
 
@@ -92,3 +95,30 @@ async def test_a_process_ends_with_a_part_that_fails() -> None:
     assert isinstance(task.exception(), RuntimeError)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().remove_signal_handler(number)
+
+
+async def test_models_and_budgets_are_chosen_and_audited(tmp_path: Path, world: World) -> None:
+    dsn = world.resources.settings.database_url
+    assert dsn is not None
+    prices = '[{"name": "gemini:g", "prices": [{"from": "2026-01-01", "input": 1, "output": 2}]}]'
+    environment = {"ASSAY_DATABASE_URL": dsn.get_secret_value(), "ASSAY_MODELS": prices}
+    scope = ("--organization", SLUG, "--course", "NET")
+
+    code, _, err = await assay(
+        tmp_path, "models", "choose", "tutor", "gemini:g", *scope, **environment
+    )
+    assert (code, err) == (0, "")
+    code, out, _ = await assay(tmp_path, "models", "budget", "500", *scope, **environment)
+    assert (code, out) == (0, "Spent this month: 0, set aside for calls that run: 0.\n")
+    code, _, err = await assay(
+        tmp_path, "models", "choose", "tutor", "gemini:other", *scope, **environment
+    )
+    assert (code, "gemini:other is not offered" in err) == (1, True)
+
+    async with world.resources.database.read() as connection:
+        organization = await organization_by_slug(connection, SLUG)
+        assert organization is not None
+        (choice,) = await all_choices(connection, organization.id)
+        assert (choice.role, choice.models) == ("tutor", "gemini:g")
+        actions = await connection.execute(text("SELECT action FROM audit_event"))
+        assert {"chooseModels", "setModelBudget"} <= set(actions.scalars())
