@@ -208,6 +208,10 @@ ELSEWHERE: Mapping[str, Store] = {
         "Vectors of search queries for a day, under digests of the queries: in the process, and in "
         "Redis where one is configured. No text."
     ),
+    "limits": Store(
+        "How many models were asked lately, by organization: in the process, and in Redis where one "
+        "is configured. No text."
+    ),
     "bus": Store("Hints with ids, and chunks of answers on their way to a reader. Not stored."),
     "logs": Store("Ids and states; neither texts nor names nor addresses."),
     "backups": Store(
