@@ -1,7 +1,7 @@
 """Who sits in which seat of a team: the models a course, its organization or the operator chose,
 and the offline members in all others."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agents.grading.brief import Role
@@ -20,6 +20,8 @@ class Seating:
     gateway: Gateway
     study: Mapping[str, Chain]
     grading: Mapping[str, Chain]
+    prepare: Callable[[], None] = lambda: None
+    """Imports what the offered models need: for a worker, before its first call."""
 
     def study_members(self, account: Account, offline: StudyMembers) -> StudyMembers:
         """The study team of one message."""

@@ -25,7 +25,8 @@ async def choose_models(
     try:
         chosen = chain(models)
     except ValueError as error:
-        raise Refusal(RefusalCode.BAD_INPUT, f"{str(error).capitalize()}.") from None
+        said = str(error)
+        raise Refusal(RefusalCode.BAD_INPUT, f"{said[:1].upper()}{said[1:]}.") from None
     offered = {one.name for one in settings.models}
     if unknown := [str(one) for one in chosen if str(one) not in offered]:
         raise Refusal(

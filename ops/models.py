@@ -42,7 +42,10 @@ async def open_seating(
     )
     keys = (settings.gemini_api_key, settings.openai_api_key, settings.model_server_key)
     providers = Providers(Keys(*map(_secret, keys)), policy)
-    providers.prepare([model_name(one.name) for one in settings.models])
+
+    def prepare() -> None:
+        providers.prepare([model_name(one.name) for one in settings.models])
+
     async with open_limits(redis_url) as limits:
         gateway = Gateway(
             make=providers.client,
@@ -54,7 +57,7 @@ async def open_seating(
             policy=policy,
         )
         try:
-            yield Seating(gateway, settings.study_chains(), settings.grading_chains())
+            yield Seating(gateway, settings.study_chains(), settings.grading_chains(), prepare)
         finally:
             await gateway.close()
             await providers.close()

@@ -78,6 +78,7 @@ class Resources:
     def work(self) -> WorkResources:
         """What the worker's handlers are given."""
 
+        self.seating.prepare()
         members = OfflineMembers(self.embedder)  # shared: what it fits to anchor papers is kept
 
         def grading_team(search: PassageSearch, account: Account) -> GradingTeam:

@@ -209,8 +209,8 @@ ELSEWHERE: Mapping[str, Store] = {
         "Redis where one is configured. No text."
     ),
     "limits": Store(
-        "How many models were asked lately, by organization: in the process, and in Redis where one "
-        "is configured. No text."
+        "How often models were asked lately, by organization: in the process, and in Redis where "
+        "one is configured. No text."
     ),
     "bus": Store("Hints with ids, and chunks of answers on their way to a reader. Not stored."),
     "logs": Store("Ids and states; neither texts nor names nor addresses."),
