@@ -6,9 +6,10 @@ provider.
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
+from uuid import UUID
 
 import numpy as np
 import orjson
@@ -55,6 +56,20 @@ class Called(Generic[ResponseT]):
     model: str
     usage: Usage = Usage()
     cost_micros: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whom models are called for. `owner_id` is the grading task or the study message.
+
+    `chosen` holds the models its course or organization chose for a role, as settings write them.
+    """
+
+    organization_id: UUID
+    course_id: UUID | None
+    owner_id: UUID
+    user_id: UUID | None = None
+    chosen: Mapping[str, str] = field(default_factory=dict)
 
 
 class Ledger(Protocol):

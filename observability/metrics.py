@@ -18,6 +18,8 @@ OTHER: Final = "other"
 
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+SLOW = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
+
 KINDS = ("query", "mutation", "subscription")
 PROVIDERS = ("gemini", "openai", "offline")
 
@@ -109,6 +111,23 @@ class Metrics:
             "model_cost_micros", "Cost of model calls, in millionths.", names
         )
 
+        self._attempts = self._counter(
+            "model_attempts", "Requests to providers ended.", (*names, "outcome")
+        )
+        self._attempt_seconds = Histogram(
+            "assay_model_attempt_seconds",
+            "Time of a request to a provider.",
+            names,
+            registry=self.registry,
+            buckets=SLOW,
+        )
+        self._retries = self._counter(
+            "model_retries", "Requests to providers made again.", (*names, "reason")
+        )
+        self._fallbacks = self._counter(
+            "model_fallbacks", "Calls handed to the next model of a chain.", names
+        )
+
     def graphql_operation(
         self, operation: str | None, kind: str, outcome: str, seconds: float
     ) -> None:
@@ -164,3 +183,19 @@ class Metrics:
         self._tokens.labels(*names, "input").inc(input_tokens)
         self._tokens.labels(*names, "output").inc(output_tokens)
         self._cost.labels(*names).inc(cost_micros)
+
+    def model_attempt(self, provider: str, model: str, outcome: str, seconds: float) -> None:
+        """Count a request to a provider that ended: answered, cancelled, or a kind of failure."""
+        names = (self._provider.bound(provider), self._model.bound(model))
+        self._attempts.labels(*names, self._name.bound(outcome)).inc()
+        self._attempt_seconds.labels(*names).observe(seconds)
+
+    def model_retry(self, provider: str, model: str, reason: str) -> None:
+        """Count a request that is made again after a failure of this kind."""
+        names = (self._provider.bound(provider), self._model.bound(model))
+        self._retries.labels(*names, self._name.bound(reason)).inc()
+
+    def model_fallback(self, provider: str, model: str) -> None:
+        """Count a call that this model did not answer and the next one is asked."""
+        names = (self._provider.bound(provider), self._model.bound(model))
+        self._fallbacks.labels(*names).inc()

@@ -18,6 +18,7 @@ from ops.bootstrap import command_event, create_admin, find_user, set_admin_pass
 from ops.demo.client import ApiError
 from ops.demo.run import run_demo
 from ops.embedded_postgres import EmbeddedPostgresError
+from ops.model_choices import choose_models, set_budget, spending
 from ops.privacy import erase_person, export_person
 from ops.processes import probing, serving, until_signalled, working
 from ops.settings import Settings, SettingsError, load_settings, unknown_variables
@@ -40,7 +41,11 @@ keys = typer.Typer(no_args_is_help=True, help="The keys that sign access tokens.
 app.add_typer(keys, name="keys")
 audit_log = typer.Typer(no_args_is_help=True, help="The audit log.")
 app.add_typer(audit_log, name="audit")
+models = typer.Typer(no_args_is_help=True, help="Language models and what they may cost.")
+app.add_typer(models, name="models")
 
+OrganizationName = Annotated[str, typer.Option(help="The organization's short name.")]
+CourseCode = Annotated[str | None, typer.Option(help="A course's code. Empty: the organization.")]
 DataDir = Annotated[
     Path | None, typer.Option(help="Where the embedded database and the keys are kept.")
 ]
@@ -261,6 +266,42 @@ def person_erase(
             await erase_person(resources.database, organization, email)
             await resources.bus.publish(RIGHTS_TOPIC, {})
             typer.echo("Erased. Backups made before still hold the data.")
+
+    _run(main())
+
+
+@models.command("choose")
+def models_choose(
+    role: Annotated[str, typer.Argument(help="planner, tutor, critic, grader_a, …")],
+    chosen: Annotated[str, typer.Argument(help="As in ASSAY_STUDY_MODELS, or offline.")],
+    organization: OrganizationName,
+    course: CourseCode = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Choose the models of a role, for what is asked or graded from now on."""
+
+    async def main() -> None:
+        settings = _settings(data_dir, log_level="WARNING")
+        async with open_resources(settings) as resources:
+            await choose_models(resources.database, settings, organization, course, role, chosen)
+
+    _run(main())
+
+
+@models.command("budget")
+def models_budget(
+    micros: Annotated[int, typer.Argument(min=0, help="Micro-units of the currency a month.")],
+    organization: OrganizationName,
+    course: CourseCode = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Set what may be spent in a month, and print what is spent and set aside in this one."""
+
+    async def main() -> None:
+        async with open_resources(_settings(data_dir, log_level="WARNING")) as resources:
+            await set_budget(resources.database, organization, course, micros)
+            spent, held = await spending(resources.database, organization, course)
+            typer.echo(f"Spent this month: {spent}, set aside for calls that run: {held}.")
 
     _run(main())
 

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.sources import read_env_file
 
+from ops.model_settings import ModelSettings
 from ops.sign_in.providers import Provider
 
 PREFIX = "ASSAY_"
@@ -167,7 +168,7 @@ class EdgeSettings(BaseSettings):
     )
 
 
-class Settings(EdgeSettings):
+class Settings(EdgeSettings, ModelSettings):
     """The whole configuration of a process. Build it with `load_settings`."""
 
     database_url: DatabaseUrl | None = Field(
@@ -277,6 +278,7 @@ class Settings(EdgeSettings):
             raise ValueError("ASSAY_OIDC_PROVIDERS: two providers have the same name")
         if self.database_direct_url is not None and self.database_url is None:
             raise ValueError("ASSAY_DATABASE_DIRECT_URL: needs ASSAY_DATABASE_URL beside it")
+        self.check_models()
         return self
 
     @property
@@ -315,12 +317,10 @@ def _problem(loc: tuple[int | str, ...], message: str) -> SettingProblem:
 
 def variables() -> dict[str, str]:
     """Every environment variable that is read, with its description, in `.env.example`'s order."""
-    own = [name for name in Settings.model_fields if name not in EdgeSettings.model_fields]
+    parts = (*ModelSettings.model_fields, *EdgeSettings.model_fields)
+    own = [name for name in Settings.model_fields if name not in parts]
     fields = Settings.model_fields
-    return {
-        PREFIX + name.upper(): fields[name].description or ""
-        for name in (*own, *EdgeSettings.model_fields)
-    }
+    return {PREFIX + name.upper(): fields[name].description or "" for name in (*own, *parts)}
 
 
 def unknown_variables(environment: Iterable[str], env_file: Path | None = None) -> list[str]:

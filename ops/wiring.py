@@ -13,12 +13,14 @@ from agents.grading.statistical.members import OfflineMembers
 from agents.grading.team import GradingTeam
 from agents.models.cached_embedding import CachedEmbedder
 from agents.models.embedding import MiniLM
-from agents.ports import PassageSearch
+from agents.ports import Account, PassageSearch
+from agents.seating import Seating
 from agents.study.members import offline_members
 from agents.study.team import StudyTeam
 from observability.metrics import Metrics
 from ops.auth import AccessTokens
 from ops.embedded_postgres import embedded_postgres
+from ops.models import open_seating
 from ops.settings import Settings
 from ops.sign_in.login import PROVIDER_SECONDS, ProviderLogin
 from ops.sign_in.passwords import Argon2Passwords
@@ -55,6 +57,7 @@ class Resources:
     provider_tokens: ProviderTokens
     sign_in: SignInResources
     metrics: Metrics
+    seating: Seating
 
     def issue_token(self, user_id: UUID, organization_id: UUID, seconds: int) -> str:
         """An access token made on the command line, of up to 12 hours."""
@@ -75,13 +78,15 @@ class Resources:
     def work(self) -> WorkResources:
         """What the worker's handlers are given."""
 
+        self.seating.prepare()
         members = OfflineMembers(self.embedder)  # shared: what it fits to anchor papers is kept
 
-        def grading_team(search: PassageSearch) -> GradingTeam:
-            return GradingTeam(members, search)
+        def grading_team(search: PassageSearch, account: Account) -> GradingTeam:
+            return GradingTeam(self.seating.grading_members(account, members), search)
 
-        def study_team(search: PassageSearch) -> StudyTeam:
-            return StudyTeam(offline_members(self.embedder), search, self.embedder)
+        def study_team(search: PassageSearch, account: Account) -> StudyTeam:
+            seated = self.seating.study_members(account, offline_members(self.embedder))
+            return StudyTeam(seated, search, self.embedder)
 
         return WorkResources(
             database=self.database,
@@ -91,6 +96,7 @@ class Resources:
             embedding_model=self.embedder.name,
             grading_team=grading_team,
             study_team=study_team,
+            asks_a_provider=self.seating.asks_a_provider,
             lease_seconds=self.settings.lease_seconds,
             metrics=self.metrics,
             grading_concurrency=self.settings.worker_concurrency,
@@ -113,6 +119,11 @@ async def database_address(settings: Settings) -> AsyncIterator[str]:
 def direct_address(settings: Settings, dsn: str) -> str:
     """The address that bypasses a pooler: for LISTEN, jobs and migrations."""
     return dsn if settings.direct_url is None else settings.direct_url.get_secret_value()
+
+
+def _access_tokens(settings: Settings, keys: SigningKeys) -> AccessTokens:
+    lasting = timedelta(seconds=settings.token_ttl_seconds)
+    return AccessTokens(keys, settings.token_issuer, settings.token_audience, ttl=lasting)
 
 
 @asynccontextmanager
@@ -140,6 +151,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         keys = SigningKeys.load_or_create(settings.signing_key_path)
         embedder = MiniLM()
         stack.callback(embedder.close)
+        seating = await stack.enter_async_context(
+            open_seating(settings, database, redis_url, metrics)
+        )
         yield Resources(
             settings=settings,
             database=database,
@@ -148,12 +162,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             embedder=embedder,
             query_embedder=CachedEmbedder(embedder, embedder.name, embedder.dimension, cache),
             keys=keys,
-            tokens=AccessTokens(
-                keys,
-                settings.token_issuer,
-                settings.token_audience,
-                ttl=timedelta(seconds=settings.token_ttl_seconds),
-            ),
+            tokens=_access_tokens(settings, keys),
             login=ProviderLogin(providers),
             provider_tokens=ProviderTokens(providers, time.time),
             sign_in=SignInResources(
@@ -165,4 +174,5 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 refresh_life=timedelta(days=settings.refresh_days),
             ),
             metrics=metrics,
+            seating=seating,
         )

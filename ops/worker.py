@@ -12,6 +12,7 @@ from persistence.audit_chain import seal
 from persistence.jobs import JobRunner, prune_log, queued_counts
 from persistence.stalled import end_stalled
 from persistence.streams import Sequencer
+from persistence.usage import settle_lost
 from resolvers.context import utc_now
 from resolvers.documents_work import ingest_document, sweep_documents
 from resolvers.grading_runs import FEED_TOPIC
@@ -25,6 +26,7 @@ PRUNE_SECONDS = 600.0
 COUNT_SECONDS = 5.0
 ENTRYPOINTS = ("grade_task", "answer_message", "ingest_document")
 KEPT_JOB_LOG = timedelta(days=7)
+LOST_CALL = timedelta(hours=2)  # the longest model call that may be configured takes one
 
 Tick = Callable[[WorkResources], Awaitable[None]]
 
@@ -108,6 +110,8 @@ async def _seal(work: WorkResources) -> None:
 async def _prune(work: WorkResources) -> None:
     async with work.database.transaction() as connection:
         await prune_log(connection, KEPT_JOB_LOG)
+        if lost := await settle_lost(connection, LOST_CALL, 1_000):
+            logger.warning("{} model calls of a process that died were settled", lost)
     await retention.sweep(work.database, utc_now())
 
 

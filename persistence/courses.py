@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Uuid, any_, cast, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from persistence.database import Connection, change, fetch
+from persistence.database import Connection, change, fetch, fetch_one
 from persistence.identifiers import uuid7
 from persistence.keyset import Page, page, pages_by_parent
 from persistence.lifecycle.courses import ENROLLMENT, EnrollmentEvent, EnrollmentState
@@ -22,6 +22,17 @@ async def courses_by_id(
     return await fetch(
         connection,
         select(courses).where(courses.c.id.in_(ids), sees_courses(courses, viewer)),
+        CourseRow,
+    )
+
+
+async def course_by_code(
+    connection: Connection, organization_id: UUID, code: str
+) -> CourseRow | None:
+    """A course of an organization; for the command line, which sees all."""
+    return await fetch_one(
+        connection,
+        select(courses).where(courses.c.organization_id == organization_id, courses.c.code == code),
         CourseRow,
     )
 

@@ -75,6 +75,13 @@ TABLES: Mapping[str, Store] = {
         erased=f"owner_id IN ({_TASKS}) OR owner_id IN ({_MESSAGES})",
         values={"response": "''"},
     ),
+    "model_usage": Store(
+        "When models were asked for a person, by their id, with tokens and cost. Without their id "
+        "once erased.",
+        exported="user_id = :person",
+        erased="user_id = :person",
+        values={"user_id": "NULL"},
+    ),
     "message": Store(
         "A person's questions and the answers.",
         exported=f"session_id IN ({_STUDY})",
@@ -254,6 +261,9 @@ TABLES: Mapping[str, Store] = {
     "level": _none("course content"),
     "document_version": _none("course material"),
     "chunk": _none("course material and its vectors"),
+    "model_budget": _none("what courses may spend on models"),
+    "model_spending": _none("what courses have spent on models"),
+    "model_choice": _none("which models courses chose"),
     "pgqueuer": _none("jobs, which carry ids"),
     "pgqueuer_log": _none("jobs that ended, without their payloads; kept for 7 days"),
     "pgqueuer_schedules": _none("not used"),
@@ -265,6 +275,10 @@ ELSEWHERE: Mapping[str, Store] = {
     "cache": Store(
         "Vectors of search queries for a day, under digests of the queries: in the process, and in "
         "Redis where one is configured. No text."
+    ),
+    "limits": Store(
+        "How often models were asked lately, by organization: in the process, and in Redis where "
+        "one is configured. No text."
     ),
     "bus": Store("Hints with ids, and chunks of answers on their way to a reader. Not stored."),
     "logs": Store("Ids and states; neither texts nor names nor addresses."),

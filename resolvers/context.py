@@ -1,11 +1,12 @@
 """What one request is given to work with."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from agents.models.flows import FLOWS, DataFlow
 from persistence.bus import Bus
 from persistence.database import Database
 from persistence.followers import StreamFollowers
@@ -33,6 +34,9 @@ class IssueAccess(Protocol):
         """A token with which the viewer acts as the person, in the viewer's own session."""
 
 
+DataFlows = Callable[[Iterable[tuple[str, str]]], Sequence[DataFlow]]
+
+
 def utc_now() -> datetime:
     """The clock of the process, in UTC."""
     return datetime.now(UTC)
@@ -56,6 +60,8 @@ class RequestContext:
     """The courses in which a permission was asked for."""
     issue_access: "IssueAccess | None" = None
     """Signs an access token for another person, where the process can."""
+    flows: "DataFlows" = lambda _: FLOWS
+    """What leaves the server, given what the organization chose."""
     secrets: dict[UUID, str] = field(default_factory=dict)
     """What this operation made and shows once, by the id it belongs to."""
     found: object = None

@@ -8,8 +8,8 @@ from typing import Final
 from uuid import UUID
 
 from agents.cancellation import CancellationToken
-from agents.ports import AgentCancelled, AgentFailure
-from persistence import grading_work, streams
+from agents.ports import Account, AgentCancelled, AgentFailure
+from persistence import grading_work, streams, usage
 from persistence.database import Conflict
 from persistence.direct import DATABASE_ERRORS
 from persistence.grading import FailureCode
@@ -90,6 +90,7 @@ async def _grade_and_save(held: HeldTask, token: CancellationToken) -> None:
     resources, row = held.resources, held.row
     async with resources.database.read() as connection:
         material = await grading_work.material_of(connection, row)
+        chosen = await usage.choices_of(connection, row.organization_id, row.course_id)
     search = CourseSearch(
         resources.database,
         resources.query_embedder,
@@ -97,7 +98,8 @@ async def _grade_and_save(held: HeldTask, token: CancellationToken) -> None:
         row.organization_id,
         row.course_id,
     )
-    team = resources.grading_team(search)
+    account = Account(row.organization_id, row.course_id, row.id, chosen=chosen)
+    team = resources.grading_team(search, account)
     graded = []
     for task in await asyncio.to_thread(_tasks, material):
         result = await team.grade(

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from agents.models.flows import FLOWS, DataFlow
-from persistence import providers
-from persistence.database import Connection, Duplicate
+from agents.models.flows import DataFlow
+from persistence import providers, usage
+from persistence.database import Database, Duplicate
 from persistence.tables.privacy import ApprovedProviderRow
 from resolvers import checks
 from resolvers.access import Permission, may, missing
@@ -18,6 +18,7 @@ from resolvers.ordering import in_order
 from resolvers.refusals import Refusal, RefusalCode
 
 _PATH = ("input", "approvedProviderId")
+_PROVIDER = re.compile(r"[a-z0-9][a-z0-9-]{0,59}(@https?://[\w.\-\[\]:/~]{1,200})?")
 
 
 @dataclass(frozen=True)
@@ -31,27 +32,26 @@ class JudgedFlow:
         return getattr(self.flow, name)
 
 
-async def require_provider(
-    connection: Connection, organization_id: UUID, provider: str, region: str | None = None
-) -> None:
-    """Raises `Refusal` FORBIDDEN for a provider the organization has not approved.
+@dataclass(frozen=True)
+class DatabaseApproval:
+    """The `ProviderApproval` of the model gateway, asked before anything is sent."""
 
-    To be asked before anything is sent; whoever works for an agent raises an `AgentFailure` that
-    is not retryable from it.
-    """
-    if not await providers.provider_approved(connection, organization_id, provider, region):
-        where = "" if region is None else f" in {region}"
-        raise Refusal(
-            RefusalCode.FORBIDDEN,
-            f"This organization has not approved the provider {provider}{where}; an admin does so "
-            "with approveProvider.",
-        )
+    database: Database
+
+    async def provider_approved(
+        self, organization_id: UUID, provider: str, region: str | None
+    ) -> bool:
+        """See `ProviderApproval.provider_approved`."""
+        async with self.database.read() as connection:
+            return await providers.provider_approved(connection, organization_id, provider, region)
 
 
 async def list_data_flows(context: RequestContext) -> list[JudgedFlow]:
     """What leaves this server, for whom. For everybody who has signed in."""
+    organization_id = context.viewer.organization_id
     async with context.database.read() as connection:
-        rows = await providers.approved(connection, context.viewer.organization_id)
+        rows = await providers.approved(connection, organization_id)
+        chosen = await usage.all_choices(connection, organization_id)
     regions = {row.provider: row.region for row in rows}
     return [
         JudgedFlow(
@@ -59,7 +59,7 @@ async def list_data_flows(context: RequestContext) -> list[JudgedFlow]:
             flow.provider == providers.OFFLINE
             or (flow.provider in regions and flow.region in {None, regions[flow.provider]}),
         )
-        for flow in FLOWS
+        for flow in context.flows([(one.role, one.models) for one in chosen])
     ]
 
 
@@ -90,8 +90,10 @@ async def approve_provider(
     viewer = context.require(Permission.ORGANIZATION_WRITE)
     if provider == providers.OFFLINE:
         raise checks.bad("provider", "offline stays inside this server; nobody approves it.")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,59}", provider):
-        raise checks.bad("provider", "provider is the name dataFlows shows, as gemini.")
+    if not _PROVIDER.fullmatch(provider):
+        raise checks.bad(
+            "provider", "provider is the name dataFlows shows, as gemini or openai@https://host/v1."
+        )
     row = ApprovedProviderRow(
         organization_id=viewer.organization_id,
         provider=provider,

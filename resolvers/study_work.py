@@ -4,14 +4,18 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
 from agents.cancellation import CancellationToken
-from agents.ports import AgentCancelled, AgentFailure
+from agents.grading.naming import Identity
+from agents.grading.redaction import redact
+from agents.models.failures import FailureKind, ModelFailure
+from agents.ports import Account, AgentCancelled, AgentFailure
 from agents.study.brief import AiPolicy, OpenAssignment, Speaker, StudyBrief, Turn
 from agents.study.outcome import StudyOutcome
-from persistence import streams, study_work
+from persistence import streams, study_work, usage, users
 from persistence.database import Conflict, Connection
 from persistence.leases import LeaseLost
 from persistence.lifecycle.study import MessageState
@@ -45,7 +49,16 @@ async def answer_message(resources: WorkResources, message_id: UUID) -> None:
         if fence is None:
             return
         asked = await study_work.asked(connection, message_id)
+        account = Account(
+            asked.organization_id,
+            asked.course_id,
+            message_id,
+            asked.user_id,
+            await usage.choices_of(connection, asked.organization_id, asked.course_id),
+        )
         brief = await _brief(connection, asked)
+        if resources.asks_a_provider(account):
+            brief = await _redacted(connection, asked, brief)
         await announce_message(
             connection,
             asked.organization_id,
@@ -57,7 +70,7 @@ async def answer_message(resources: WorkResources, message_id: UUID) -> None:
     answer = Answer(resources, message_id, fence, asked)
     try:
         async with _held(resources, answer, message_id) as cancellation:
-            outcome = await _ask_team(resources, answer, asked, brief, cancellation)
+            outcome = await _ask_team(resources, answer, asked, account, brief, cancellation)
             await answer.finish(outcome)
     except (LeaseLost, Conflict, AgentCancelled):
         logger.info("message %s: cancelled or taken over", message_id)
@@ -69,6 +82,7 @@ async def _ask_team(
     resources: WorkResources,
     answer: Answer,
     asked: Asked,
+    account: Account,
     brief: StudyBrief,
     cancellation: CancellationToken,
 ) -> StudyOutcome:
@@ -79,7 +93,7 @@ async def _ask_team(
         asked.organization_id,
         asked.course_id,
     )
-    return await resources.study_team(search).answer(
+    return await resources.study_team(search, account).answer(
         brief,
         generation=asked.generation,
         ledger=answer,
@@ -161,6 +175,20 @@ async def _brief(connection: Connection, asked: Asked) -> StudyBrief:
     )
 
 
+async def _redacted(connection: Connection, asked: Asked, brief: StudyBrief) -> StudyBrief:
+    """The brief as a provider may read it: the student's words without who they are."""
+    (person,) = await users.users_of_organization(
+        connection, asked.organization_id, [asked.user_id]
+    )
+    identity = Identity(person.name, person.email)
+
+    def redacted() -> StudyBrief:
+        turns = tuple(replace(t, text=redact(t.text, identity).text) for t in brief.history)
+        return replace(brief, question=redact(brief.question, identity).text, history=turns)
+
+    return await asyncio.to_thread(redacted)
+
+
 async def _end_try(answer: Answer, message_id: UUID, tries: int, error: Exception) -> None:
     """Hands the message back after a failure that may pass; ends it FAILED after others.
 
@@ -173,6 +201,11 @@ async def _end_try(answer: Answer, message_id: UUID, tries: int, error: Exceptio
     try:
         if passing and tries < MOST_TRIES:
             await answer.hand_back(timedelta(seconds=2**tries))
+        elif isinstance(error, ModelFailure) and error.kind is FailureKind.BUDGET:
+            await answer.fail(
+                "BUDGET_EXHAUSTED",
+                "What this course may spend on its tutor this month is used up. Tell its staff.",
+            )
         elif foreseen:
             await answer.fail(
                 "TUTOR_UNAVAILABLE", "The tutor could not be reached. Ask again in a few minutes."

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from agents.grading.team import GradingTeam
-from agents.ports import Embedder, PassageSearch
+from agents.ports import Account, Embedder, PassageSearch
 from agents.study.team import StudyTeam
 from observability.metrics import Metrics
 from persistence.bus import Bus
@@ -24,9 +24,11 @@ class WorkResources:
     query_embedder: Embedder
     """The same model for what is searched for, which is asked again and again."""
     embedding_model: str
-    grading_team: Callable[[PassageSearch], GradingTeam]
+    grading_team: Callable[[PassageSearch, Account], GradingTeam]
     """A fresh team for one task, over a search the caller has bound to a course and viewer."""
-    study_team: Callable[[PassageSearch], StudyTeam]
+    study_team: Callable[[PassageSearch, Account], StudyTeam]
+    asks_a_provider: Callable[[Account], bool] = lambda _: False
+    """Whether what a student writes to this account's tutor leaves the server."""
     metrics: Metrics = field(default_factory=Metrics)
     lease_seconds: float = 30.0
     grading_concurrency: int = 4

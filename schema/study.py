@@ -61,7 +61,9 @@ described_enum(
 
 @strawberry.type(description="Why there is no answer.")
 class MessageFailure:
-    code: str = described("For programs: TUTOR_UNAVAILABLE, INTERRUPTED or INTERNAL.")
+    code: str = described(
+        "For programs: TUTOR_UNAVAILABLE, BUDGET_EXHAUSTED, INTERRUPTED or INTERNAL."
+    )
     message: str = described("What to do, for the person who asked.")
 
 

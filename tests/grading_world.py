@@ -199,7 +199,9 @@ class GradingWorld:
             embedder=FixedEmbedder(),
             query_embedder=FixedEmbedder(),
             embedding_model="fixed",
-            grading_team=lambda search: GradingTeam(team, search, passages_per_criterion=0),
+            grading_team=lambda search, _account: GradingTeam(
+                team, search, passages_per_criterion=0
+            ),
             study_team=cast(Any, None),
             lease_seconds=30,
         )

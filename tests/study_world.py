@@ -101,7 +101,7 @@ class StudyWorld:
             query_embedder=self.embedder,
             embedding_model=self.embedder.name,
             grading_team=cast(Any, None),
-            study_team=cast(Callable[[PassageSearch], StudyTeam], team),
+            study_team=lambda search, _account: cast(StudyTeam, team(search) if team else None),
             lease_seconds=3,
         )
 

@@ -21,6 +21,7 @@ from agents.ports import (
     Usage,
     through_ledger,
 )
+from agents.receipts import collected, total
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 ResultT = TypeVar("ResultT")
@@ -61,14 +62,21 @@ class MemberCalls:
         """
 
         async def call() -> Called[AnswerT]:
-            response = await self._respond(step_key, make, task)
+            with collected() as receipts:
+                response = await self._respond(step_key, make, task)
+            content = _content(response, answer_type, step_key)
+            receipt = total(receipts)
+            if receipt is not None:
+                return Called(
+                    content, receipt.provider, receipt.model, receipt.usage, receipt.cost_micros
+                )
             reported = response.chat_message.models_usage
             usage = (
                 Usage(reported.prompt_tokens, reported.completion_tokens) if reported else Usage()
             )
             identity = self._members.identity(role)
             return Called(
-                response=_content(response, answer_type, step_key),
+                response=content,
                 provider=identity.provider,
                 model=identity.model,
                 usage=usage,

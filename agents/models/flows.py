@@ -1,7 +1,11 @@
-"""What leaves this server for a provider of models. A client of one adds its flow here."""
+"""What leaves this server for a provider of models, by what is configured and chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+from agents.models.catalogue import Catalogue
+from agents.models.names import Chain
 
 
 @dataclass(frozen=True)
@@ -21,3 +25,35 @@ FLOWS: Sequence[DataFlow] = (
     DataFlow("study", "offline", "extractive tutor", None, (), None),
     DataFlow("search", "offline", "all-MiniLM-L6-v2", None, (), None),
 )
+
+_SENT: Final[Mapping[str, Sequence[str]]] = {
+    "study": (
+        "the question and the conversation, without the student's name, address and numbers",
+        "passages of course material",
+        "open assignments' prompts",
+    ),
+    "grading": (
+        "the answer, without the student's name, address and numbers",
+        "the assignment's prompt, its rubric and reference answer",
+        "anchor papers and passages of course material",
+    ),
+}
+
+
+def flows_of(feature: str, chains: Iterable[Chain], catalogue: Catalogue) -> Sequence[DataFlow]:
+    """A flow for each model that may be asked for `study` or `grading`, in order, once each."""
+    models = dict.fromkeys(name for chain in chains for name in chain)
+    flows = []
+    for name in models:
+        offered = catalogue.find(name)
+        flows.append(
+            DataFlow(
+                feature,
+                name.server,
+                name.model,
+                offered.region if offered else None,
+                _SENT[feature],
+                offered.retention if offered else None,
+            )
+        )
+    return flows

@@ -18,6 +18,7 @@ from autogen_core.models import ChatCompletionClient
 from pydantic import BaseModel, ValidationError
 
 from agents.ports import AgentFailure, Called, Embedder, Usage
+from agents.receipts import collected, total
 from agents.study.critic import OfflineCritic
 from agents.study.extractive import ExtractiveTutor
 from agents.study.messages import CriticVerdict, StudyPlan, TutorAnswer
@@ -105,15 +106,16 @@ async def consult(
     """
     response: Response | None = None
     try:
-        async with (
-            asyncio.timeout(seconds),
-            aclosing(seat.make().on_messages_stream([task], cancellation)) as events,
-        ):
-            async for event in events:
-                if isinstance(event, Response):
-                    response = event
-                elif isinstance(event, ModelClientStreamingChunkEvent) and on_chunk:
-                    on_chunk(event.content)
+        with collected() as receipts:
+            async with (
+                asyncio.timeout(seconds),
+                aclosing(seat.make().on_messages_stream([task], cancellation)) as events,
+            ):
+                async for event in events:
+                    if isinstance(event, Response):
+                        response = event
+                    elif isinstance(event, ModelClientStreamingChunkEvent) and on_chunk:
+                        on_chunk(event.content)
     except TimeoutError as error:
         raise AgentFailure(
             f"no reply within {seconds:g} s", retryable=True, step_key=step_key
@@ -126,6 +128,11 @@ async def consult(
     if not isinstance(message, StructuredMessage) or not isinstance(message.content, reply):
         raise AgentFailure(
             f"the reply is not a {reply.__name__}", retryable=True, step_key=step_key
+        )
+    receipt = total(receipts)
+    if receipt is not None:
+        return Called(
+            message.content, receipt.provider, receipt.model, receipt.usage, receipt.cost_micros
         )
     counted = message.models_usage
     usage = Usage(counted.prompt_tokens, counted.completion_tokens) if counted else Usage()

@@ -14,6 +14,7 @@ from persistence.tables import (
     sign_in,
     study,
     submissions,
+    usage,
 )
 from persistence.tables.base import metadata
 
@@ -32,4 +33,5 @@ __all__ = [
     "sign_in",
     "study",
     "submissions",
+    "usage",
 ]

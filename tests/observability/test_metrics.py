@@ -68,3 +68,21 @@ def test_a_label_never_takes_more_values_than_it_declared(
         assert bound in {given_value, OTHER}
         if given_value in declared:
             assert bound == given_value
+
+
+def test_requests_to_providers_are_counted_with_bounded_labels() -> None:
+    metrics = Metrics(with_process=False)
+    for number in range(60):
+        metrics.model_attempt("gemini", f"made-up-{number}", "ANSWERED", 0.3)
+    metrics.model_attempt("openai", "made-up-0", "RATE_LIMITED", 0.1)
+    metrics.model_retry("openai", "made-up-0", "RATE_LIMITED")
+    metrics.model_fallback("openai", "made-up-0")
+    labels = {"provider": "openai", "model": "made-up-0"}
+    reason = {**labels, "reason": "RATE_LIMITED"}
+    read = metrics.registry.get_sample_value
+    assert read("assay_model_retries_total", reason) == 1
+    assert read("assay_model_fallbacks_total", labels) == 1
+    assert read("assay_model_attempt_seconds_count", labels) == 1
+    families = {one.name: one for one in metrics.registry.collect()}
+    seen = {sample.labels["model"] for sample in families["assay_model_attempts"].samples}
+    assert len(seen) == 25

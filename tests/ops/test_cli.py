@@ -7,8 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
+from sqlalchemy import text
 
+from agents.models.catalogue import OfferedModel
+from ops.model_choices import choose_models
 from ops.processes import until_signalled
+from persistence.usage import all_choices
+from persistence.users import organization_by_slug
+from resolvers.refusals import Refusal
 from tests.world import ADMIN, SLUG, World
 
 
@@ -92,3 +99,33 @@ async def test_a_process_ends_with_a_part_that_fails() -> None:
     assert isinstance(task.exception(), RuntimeError)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().remove_signal_handler(number)
+
+
+async def test_models_and_budgets_are_chosen_and_audited(tmp_path: Path, world: World) -> None:
+    dsn = world.resources.settings.database_url
+    assert dsn is not None
+    prices = '[{"name": "gemini:g", "prices": [{"from": "2026-01-01", "input": 1, "output": 2}]}]'
+    environment = {"ASSAY_DATABASE_URL": dsn.get_secret_value(), "ASSAY_MODELS": prices}
+    scope = ("--organization", SLUG, "--course", "NET")
+    code, out, _ = await assay(tmp_path, "models", "budget", "500", *scope, **environment)
+    assert (code, out) == (0, "Spent this month: 0, set aside for calls that run: 0.\n")
+
+    database = world.resources.database
+    offering = world.resources.settings.model_copy(
+        update={"models": TypeAdapter(tuple[OfferedModel, ...]).validate_json(prices)}
+    )
+    await choose_models(database, offering, SLUG, "NET", "tutor", "gemini:g")
+    for role, models, said in (
+        ("tutor", "gemini:other", "gemini:other is not offered"),
+        ("judge", "gemini:g", "'judge' is not a role"),
+        ("tutor", "g", "Write a model as"),
+    ):
+        with pytest.raises(Refusal, match=said):
+            await choose_models(database, offering, SLUG, "NET", role, models)
+    async with database.read() as connection:
+        organization = await organization_by_slug(connection, SLUG)
+        assert organization is not None
+        (choice,) = await all_choices(connection, organization.id)
+        assert (choice.role, choice.models) == ("tutor", "gemini:g")
+        actions = await connection.execute(text("SELECT action FROM audit_event"))
+        assert {"chooseModels", "setModelBudget"} <= set(actions.scalars())

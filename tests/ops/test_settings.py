@@ -164,3 +164,38 @@ def test_misspelt_variables_are_found_and_those_of_kubernetes_are_not() -> None:
         "ASSAY_API_PORT": "",
     }
     assert unknown_variables(environment) == ["ASSAY_PROT"]
+
+
+MODEL = '[{"name": "gemini:g", "prices": [{"from": "2026-01-01", "input": 1, "output": 2}]}]'
+
+
+@pytest.mark.parametrize(
+    ("given", "variable", "advice"),
+    [
+        ({"STUDY_MODELS": "gemini:g"}, "ASSAY_STUDY_MODELS", "needs an entry with its price"),
+        ({"STUDY_MODELS": "g", "MODELS": MODEL}, "ASSAY_STUDY_MODELS", "write a model as"),
+        ({"GRADING_MODELS": "x=offline"}, "ASSAY_GRADING_MODELS", "'x' is not a role"),
+        ({"STUDY_MODELS": "gemini:g", "MODELS": MODEL}, "ASSAY_GEMINI_API_KEY", "needs it"),
+        ({"MODELS": '[{"name": "gemini:g", "prices": []}]'}, "ASSAY_MODELS", "at least 1 item"),
+    ],
+)
+def test_a_model_that_cannot_be_asked_is_found_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], variable: str, advice: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(f"ASSAY_{name}", value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    (problem,) = caught.value.problems
+    assert problem.variable == variable
+    assert advice in problem.advice
+
+
+def test_models_sit_where_they_are_put(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_MODELS", MODEL)
+    monkeypatch.setenv("ASSAY_GEMINI_API_KEY", "k")
+    monkeypatch.setenv("ASSAY_STUDY_MODELS", "tutor=gemini:g")
+    settings = load_settings()
+    assert [str(one) for one in settings.study_chains()["tutor"]] == ["gemini:g"]
+    assert settings.study_chains()["critic"] == ()
+    assert set(settings.grading_chains().values()) == {()}

@@ -1,0 +1,86 @@
+"""Settings of the models: which are offered, who sits where, keys, budgets and limits."""
+
+from collections.abc import Iterable, Mapping
+
+from pydantic import BaseModel, Field, SecretStr
+
+from agents.models.catalogue import OfferedModel
+from agents.models.names import GRADING_ROLES, STUDY_ROLES, Chain, chains
+
+
+class ModelSettings(BaseModel):
+    """The part of `Settings` that concerns language models."""
+
+    models: tuple[OfferedModel, ...] = Field(
+        (),
+        description="Models that may be asked, a JSON list: name (gemini:NAME, openai:NAME or "
+        "openai:NAME@https://host/v1), prices (from, input, output, cached: micro-units for a "
+        "million tokens), region, retention. No other model is asked.",
+    )
+    study_models: str = Field(
+        "offline",
+        description="Who answers students: a model, or role=model for planner, tutor and critic, "
+        "separated by commas; > separates a model from the one asked when it fails.",
+    )
+    grading_models: str = Field(
+        "offline",
+        description="Who grades, as ASSAY_STUDY_MODELS, for grader_a, grader_b, arbiter, feedback.",
+    )
+    gemini_api_key: SecretStr | None = Field(None, description="Key of the Gemini API.")
+    openai_api_key: SecretStr | None = Field(None, description="Key of OpenAI's own API.")
+    model_server_key: SecretStr | None = Field(
+        None, description="Key of the servers that models name by their address. Empty: none."
+    )
+    model_budget_micros: int | None = Field(
+        None,
+        ge=0,
+        description="What an organization may spend on models in a month (UTC), in micro-units of "
+        "the currency of the prices. Empty: no limit.",
+    )
+    model_seconds: float = Field(
+        120.0, gt=0, le=3_600, description="Longest time of a model call, with all its tries."
+    )
+    model_output_tokens: int = Field(
+        8_192, ge=256, le=200_000, description="Longest answer of a model, in tokens."
+    )
+    model_concurrency: int = Field(
+        200, ge=1, le=5_000, description="Most model calls of a process at once, to each server."
+    )
+    model_calls_per_minute: int | None = Field(
+        None, ge=1, description="Model calls of all processes to one server. Empty: no limit."
+    )
+    organization_model_calls_per_minute: int | None = Field(
+        None, ge=1, description="Model calls of one organization. Empty: no limit."
+    )
+
+    def study_chains(self) -> Mapping[str, Chain]:
+        """The models of each study role. Raises ValueError."""
+        return chains(self.study_models, STUDY_ROLES)
+
+    def grading_chains(self) -> Mapping[str, Chain]:
+        """The models of each grading role. Raises ValueError."""
+        return chains(self.grading_models, GRADING_ROLES)
+
+    def check_models(self) -> None:
+        """Raises ValueError that names the variable where a model has no entry or no key."""
+        for variable, read in (
+            ("ASSAY_STUDY_MODELS", self.study_chains),
+            ("ASSAY_GRADING_MODELS", self.grading_chains),
+        ):
+            try:
+                seated = read()
+            except ValueError as error:
+                raise ValueError(f"{variable}: {error}") from None
+            self._check(variable, seated.values())
+
+    def _check(self, variable: str, seated: Iterable[Chain]) -> None:
+        offered = {one.name for one in self.models}
+        for name in (name for chain in seated for name in chain):
+            if str(name) not in offered:
+                raise ValueError(
+                    f"{variable}: {name} needs an entry with its price in ASSAY_MODELS"
+                )
+            if name.base_url is None:
+                key = f"{name.provider}_api_key"
+                if getattr(self, key) is None:
+                    raise ValueError(f"ASSAY_{key.upper()}: {name} of {variable} needs it")

@@ -1,0 +1,129 @@
+"""Budgets of models: nothing is admitted that could exceed one, and nothing set aside is lost."""
+
+import asyncio
+from datetime import date, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+
+from persistence import usage
+from persistence.database import Database, add
+from persistence.tables.courses import CourseRow
+from persistence.tables.identity import OrganizationRow
+from persistence.tables.usage import ModelUsageRow
+from persistence.usage import OverBudget, Settled
+
+MONTH = date(2026, 3, 1)
+
+
+@pytest.fixture
+async def course(database: Database) -> CourseRow:
+    organization = OrganizationRow(name="Org", slug="usage-org")
+    row = CourseRow(organization_id=organization.id, code="NET", title="Networks")
+    async with database.transaction() as connection:
+        await add(connection, organization)
+        await add(connection, row)
+    return row
+
+
+async def reserve(
+    database: Database, course: CourseRow, micros: int, *, monthly: int | None = None
+) -> UUID:
+    row = ModelUsageRow(
+        organization_id=course.organization_id,
+        course_id=course.id,
+        owner_id=uuid4(),
+        role="tutor",
+        provider="gemini",
+        model="g",
+        place=0,
+        number=1,
+        month=MONTH,
+        reserved_micros=micros,
+    )
+    async with database.transaction() as connection:
+        await usage.reserve(connection, row, monthly_micros=monthly)
+    return row.id
+
+
+def ended(cost: int) -> Settled:
+    return Settled("ANSWERED", 10, 5, 0, False, cost, 12)
+
+
+async def sums(database: Database, course: CourseRow) -> tuple[int, int]:
+    """What is spent and set aside; the same for the organization and its only course."""
+    async with database.read() as connection:
+        of_course = await usage.spent_micros(connection, course.organization_id, MONTH, course.id)
+        assert of_course == await usage.spent_micros(connection, course.organization_id, MONTH)
+    return of_course
+
+
+async def test_what_is_set_aside_becomes_what_it_cost_once(database, course):
+    key = await reserve(database, course, 500)
+    assert await sums(database, course) == (0, 500)
+    async with database.transaction() as connection:
+        assert await usage.settle(connection, key, ended(120))
+        assert not await usage.settle(connection, key, ended(120))
+    assert await sums(database, course) == (120, 0)
+
+
+async def test_many_at_once_never_exceed_the_budget(database, course):
+    results = await asyncio.gather(
+        *(reserve(database, course, 300, monthly=1_000) for _ in range(12)), return_exceptions=True
+    )
+    assert sum(isinstance(one, UUID) for one in results) == 3
+    assert sum(isinstance(one, OverBudget) for one in results) == 9
+    assert await sums(database, course) == (0, 900)
+
+
+async def test_a_course_has_a_budget_of_its_own(database, course):
+    async with database.transaction() as connection:
+        await usage.set_budget(connection, course.organization_id, course.id, 400)
+    await reserve(database, course, 300, monthly=1_000)
+    with pytest.raises(OverBudget):
+        await reserve(database, course, 300, monthly=1_000)
+    assert await sums(database, course) == (0, 300)  # the organization's was given back
+
+
+async def test_an_organizations_own_budget_counts_instead_of_the_usual_one(database, course):
+    async with database.transaction() as connection:
+        await usage.set_budget(connection, course.organization_id, None, 100)
+        await usage.set_budget(connection, course.organization_id, None, 200)
+    await reserve(database, course, 150, monthly=50)
+    with pytest.raises(OverBudget):
+        await reserve(database, course, 100, monthly=1_000)
+    with pytest.raises(OverBudget):
+        await reserve(database, course, 201, monthly=1_000)
+
+
+async def test_what_a_dead_process_set_aside_is_taken_as_spent(database, course):
+    key = await reserve(database, course, 500)
+    alive = await reserve(database, course, 70)
+    async with database.transaction() as connection:
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))
+        await connection.execute(
+            text("UPDATE model_usage SET created_at = now() - interval '2 hours' WHERE id = :id"),
+            {"id": key},
+        )
+    async with database.transaction() as connection:
+        assert await usage.settle_lost(connection, timedelta(hours=1), 100) == 1
+    assert await sums(database, course) == (500, 70)
+    async with database.transaction() as connection:
+        assert await usage.settle(connection, alive, ended(7))
+    assert await sums(database, course) == (507, 0)
+
+
+async def test_a_courses_choice_goes_before_its_organizations(database, course):
+    organization = course.organization_id
+    async with database.transaction() as connection:
+        await usage.choose(connection, organization, None, "tutor", "gemini:a")
+        await usage.choose(connection, organization, None, "critic", "gemini:b")
+        await usage.choose(connection, organization, course.id, "tutor", "offline")
+        await usage.choose(connection, organization, course.id, "tutor", "gemini:c")
+        chosen = await usage.choices_of(connection, organization, course.id)
+        assert chosen == {"tutor": "gemini:c", "critic": "gemini:b"}
+        assert await usage.choices_of(connection, organization, uuid4()) == {
+            "tutor": "gemini:a",
+            "critic": "gemini:b",
+        }
