@@ -12,6 +12,7 @@ from persistence.jobs import JobRunner, prune_log, queued_counts
 from persistence.sign_in import prune_sessions
 from persistence.stalled import end_stalled
 from persistence.streams import Sequencer
+from resolvers.documents import INGEST, INGEST_LARGE
 from resolvers.documents_work import ingest_document, sweep_documents
 from resolvers.grading_runs import FEED_TOPIC
 from resolvers.grading_work import feed, grade_task, sweep
@@ -22,7 +23,7 @@ FEED_SECONDS = 0.5
 SWEEP_SECONDS = 2.0
 PRUNE_SECONDS = 600.0
 COUNT_SECONDS = 5.0
-ENTRYPOINTS = ("grade_task", "answer_message", "ingest_document")
+ENTRYPOINTS = ("grade_task", "answer_message", INGEST, INGEST_LARGE)
 KEPT_JOB_LOG = timedelta(days=7)
 KEPT_SESSIONS = timedelta(days=90)
 
@@ -55,12 +56,14 @@ async def run_worker(resources: Resources, stop: asyncio.Event) -> None:
         {
             "grade_task": lambda key: grade_task(work, key),
             "answer_message": lambda key: answer_message(work, key),
-            "ingest_document": lambda key: ingest_document(work, key),
+            INGEST: lambda key: ingest_document(work, key),
+            INGEST_LARGE: lambda key: ingest_document(work, key),
         },
         {
             "grade_task": settings.worker_concurrency,
             "answer_message": settings.study_concurrency,
-            "ingest_document": 1,
+            INGEST: 2,
+            INGEST_LARGE: 1,
         },
         drain_seconds=settings.drain_seconds,
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID, uuid4
 
+from agents.documents.extracted import Limits
 from agents.grading.team import GradingTeam
 from agents.ports import Embedder, PassageSearch
 from agents.study.team import StudyTeam
@@ -28,6 +29,8 @@ class WorkResources:
     """A fresh team for one task, over a search the caller has bound to a course and viewer."""
     study_team: Callable[[PassageSearch], StudyTeam]
     metrics: Metrics = field(default_factory=Metrics)
+    document_limits: Limits = field(default_factory=Limits)
+    """What reading one file may cost."""
     lease_seconds: float = 30.0
     grading_concurrency: int = 4
     worker_id: UUID = field(default_factory=uuid4)
