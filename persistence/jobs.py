@@ -139,7 +139,7 @@ def queued(entrypoint: str) -> Select[tuple[UUID, int]]:
     job = table("pgqueuer", *map(column, ("payload", "priority", "entrypoint", "status")))
     return select(
         cast_to(func.encode(job.c.payload, "hex"), Uuid).label("id"), job.c.priority
-    ).where(job.c.entrypoint == entrypoint, job.c.status == "queued")
+    ).where(job.c.entrypoint == entrypoint, job.c.status == text("'queued'"))
 
 
 async def outstanding(connection: Connection, entrypoint: str) -> frozenset[UUID]:

@@ -39,14 +39,18 @@ def read_pdf(file: IO[bytes], limits: Limits) -> ExtractedText:
         )
     composer = Composer(limits)
     silent: list[int] = []
+    broken = 0
     for number in range(1, len(document) + 1):
-        text, shows = _page(document, number)
+        try:
+            text, shows = _page(document, number)
+        except pypdfium2.PdfiumError:
+            text, shows, broken = "", True, broken + 1
         if text:
             _add(composer, text, number)
         elif shows:
             silent.append(number)
     if not composer.length:
-        raise _without_text(len(document), silent)
+        raise _damaged() if broken == len(document) else _without_text(len(document), silent)
     notes = []
     if silent:
         message = f"No text could be read of page {ranges(silent)} (scanned or damaged). {_SCANNED}"
@@ -71,16 +75,13 @@ def _opened(file: IO[bytes]) -> Any:
 
 
 def _page(document: Any, number: int) -> tuple[str, bool]:
-    """The page's canonical text, and whether it shows anything; a page that is broken may."""
-    try:
-        page = document[number - 1]
-        words = page.get_textpage()
-        text = canonical(_HYPHEN.sub("", words.get_text_range())).replace("\f", "\n")
-        shows = next(iter(page.get_objects(max_depth=1)), None) is not None
-        words.close()
-        page.close()
-    except pypdfium2.PdfiumError:
-        return "", True
+    """The page's canonical text, and whether it shows anything."""
+    page = document[number - 1]
+    words = page.get_textpage()
+    text = canonical(_HYPHEN.sub("", words.get_text_range())).replace("\f", "\n")
+    shows = next(iter(page.get_objects(max_depth=1)), None) is not None
+    words.close()
+    page.close()
     return (text if has_content(text) else ""), shows
 
 

@@ -110,10 +110,11 @@ def _damaged() -> ExtractionFailure:
 
 
 def _for_want_of_memory(error: Exception) -> bool:
-    """libxml2 and PDFium say so in words only."""
+    """libxml2, where it has no memory left for the words, says `unknown error` in line 0."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, MemoryError) or "memory" in str(seen)[:500].lower():
+        said = str(seen)[:500].lower()
+        if isinstance(seen, MemoryError) or "memory" in said or said.startswith("unknown error"):
             return True
         seen = seen.__cause__ or seen.__context__
     return False

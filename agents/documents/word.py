@@ -97,7 +97,8 @@ def _boxes(paragraph: Any) -> list[Any]:
     return [
         box
         for box in paragraph.iter(qn("w:txbxContent"))
-        if not any(above.tag in _SKIPPED for above in box.iterancestors())
+        if next(box.iterancestors(_P)) is paragraph
+        and not any(above.tag in _SKIPPED for above in box.iterancestors())
     ]
 
 
