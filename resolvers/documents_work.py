@@ -96,6 +96,7 @@ class _Ingest:
             file_name=self._document.file_name,
             media_type=self._document.media_type,
             limits=self._resources.document_limits,
+            pictures=self._resources.picture_reader,
         )
 
     async def fail(self, failure: ExtractionFailure) -> None:

@@ -56,6 +56,7 @@ described_enum(
     name="DocumentNoteCode",
     PAGES_WITHOUT_TEXT="Some pages are pictures, or damaged; what they show is not found.",
     ENCODING_GUESSED="The file does not say how its letters are encoded.",
+    READ_BY_MODEL="A model read pages that are pictures; its words are not the document's own.",
     TYPE_RECOGNISED="It was read as what its content is, which its name does not say.",
 )
 described_enum(

@@ -101,6 +101,14 @@ class Composer:
         self._put(text)
         return start
 
+    def add_page(self, text: str, number: int, opened: Iterable[Block]) -> None:
+        """Appends a page's canonical text with its blocks, whose places are those in `text`."""
+        start = self.append(text, "\n")
+        self.open()
+        for block in opened:
+            self.block(block._replace(start=start + block.start, end=start + block.end))
+        self.anchor(LocationKind.PAGE, start, number)
+
     def block(self, block: Block) -> None:
         """Notes a block of what was appended."""
         self.blocks.append(block._replace(opens=int(self._opens)) if self._opens else block)

@@ -49,6 +49,7 @@ class NoteCode(StrEnum):
     PAGES_WITHOUT_TEXT = "PAGES_WITHOUT_TEXT"
     ENCODING_GUESSED = "ENCODING_GUESSED"
     TYPE_RECOGNISED = "TYPE_RECOGNISED"
+    READ_BY_MODEL = "READ_BY_MODEL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Limits:
     max_unpacked: int = 400_000_000
     max_pages: int = 5_000
     max_characters: int = 10_000_000
+    max_pictures: int = 50
     max_blocks: int = 1_000_000
     cpu_seconds: int = 60
     wall_seconds: float = 150.0
@@ -160,8 +162,19 @@ def _no_anchors() -> Packed[Anchor]:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """What shows text that could not be read: the page `number`, or the whole file (0)."""
+
+    number: int
+    media_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ExtractedText:
     """The canonical text, with its blocks in order, which hold every non-space character.
+
+    It is empty only where there are `pictures`, which are made only if they are asked for.
 
     `anchors` is empty where the format has no places (Word, web pages) and where `by_line` says
     that the text's own lines are its places.
@@ -174,3 +187,4 @@ class ExtractedText:
     names: tuple[str, ...] = ()
     by_line: bool = False
     notes: tuple[Note, ...] = ()
+    pictures: tuple[Picture, ...] = ()

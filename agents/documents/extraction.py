@@ -3,6 +3,7 @@
 Each format's library is imported when a file of it comes.
 """
 
+from dataclasses import replace
 from typing import IO
 
 from agents.documents.canonical import empty
@@ -13,6 +14,7 @@ from agents.documents.extracted import (
     Limits,
     Note,
     NoteCode,
+    Picture,
 )
 from agents.documents.media_types import (
     DOCX,
@@ -30,12 +32,17 @@ _HEAD = 65_536
 
 
 def extract(
-    file: IO[bytes], *, file_name: str, media_type: str | None, limits: Limits
+    file: IO[bytes],
+    *,
+    file_name: str,
+    media_type: str | None,
+    limits: Limits,
+    pictures: bool = False,
 ) -> ExtractedText:
     """The text of a file opened for reading, which is read as what its content is.
 
-    `media_type` is what was declared. Raises ExtractionFailure, and what a format's library raises
-    over a file it cannot read.
+    `media_type` is what was declared; `pictures` asks for what holds no text. Raises
+    ExtractionFailure, and what a format's library raises over a file it cannot read.
     """
     size = file.seek(0, 2)
     if size > limits.max_bytes:
@@ -50,7 +57,7 @@ def extract(
     if not head.strip(b"\x00 \t\r\n"):
         raise empty()
     kind = recognise(file_name, media_type, head)
-    found = _read(file, kind, limits)
+    found = _read(file, kind, limits, pictures=pictures)
     named = _named(file_name)
     if named is not None and named != found.media_type:
         note = Note(
@@ -58,10 +65,7 @@ def extract(
             f"The file is named as {SHOWN.get(named, 'text')} and was read as "
             f"{SHOWN.get(found.media_type, found.media_type)}, which is what it holds.",
         )
-        return ExtractedText(
-            found.text, found.media_type, found.blocks, found.anchors, found.names,
-            found.by_line, (*found.notes, note),
-        )  # fmt: skip
+        return replace(found, notes=(*found.notes, note))
     return found
 
 
@@ -72,9 +76,11 @@ def _named(file_name: str) -> str | None:
         return None
 
 
-def _read(file: IO[bytes], kind: str, limits: Limits) -> ExtractedText:
+def _read(file: IO[bytes], kind: str, limits: Limits, *, pictures: bool) -> ExtractedText:
     # ruff: noqa: PLC0415
     if kind.startswith(IMAGE):
+        if pictures:
+            return ExtractedText("", kind, pictures=(Picture(0, kind, file.read()),))
         raise ExtractionFailure(
             ExtractionCode.NO_TEXT,
             "The file is a picture, and no model that reads pictures is set up.",
@@ -83,7 +89,7 @@ def _read(file: IO[bytes], kind: str, limits: Limits) -> ExtractedText:
     if kind == PDF:
         from agents.documents.pdf import read_pdf
 
-        return read_pdf(file, limits)
+        return read_pdf(file, limits, pictures=pictures)
     if kind in OFFICE:
         return _read_office(file, limits)
     if kind == HTML:

@@ -2,34 +2,35 @@
 forms nor attachments are opened."""
 
 import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import IO, Any
 
 import pypdfium2
 import pypdfium2.raw as pdfium
 
 from agents.documents.blocks import plain_blocks
-from agents.documents.canonical import Composer, canonical, has_content, ranges
+from agents.documents.canonical import Composer, canonical, has_content
 from agents.documents.extracted import (
     ExtractedText,
     ExtractionCode,
     ExtractionFailure,
     Limits,
-    LocationKind,
-    Note,
-    NoteCode,
+    Picture,
 )
 from agents.documents.media_types import PDF
+from agents.documents.pictures import SCANNED, unread_pages
 
 _HYPHEN = re.compile("[\ufffe\x02](?:\r?\n)?")
 """What PDFium puts in the place of a hyphen at the end of a line."""
 
-_SCANNED = (
-    "Run text recognition (OCR) over it, for example with OCRmyPDF or Acrobat, and upload that."
-)
 
+def read_pdf(file: IO[bytes], limits: Limits, *, pictures: bool = False) -> ExtractedText:
+    """Pages that show something and hold no text are drawn where `pictures` are asked for.
 
-def read_pdf(file: IO[bytes], limits: Limits) -> ExtractedText:
-    """Raises ExtractionFailure: ENCRYPTED, DAMAGED, TOO_MANY_PAGES, TOO_MUCH_TEXT, NO_TEXT."""
+    Raises ExtractionFailure: ENCRYPTED, DAMAGED, TOO_MANY_PAGES, TOO_MUCH_TEXT, NO_TEXT."""
     document = _opened(file)
     if len(document) > limits.max_pages:
         raise ExtractionFailure(
@@ -46,16 +47,18 @@ def read_pdf(file: IO[bytes], limits: Limits) -> ExtractedText:
         except pypdfium2.PdfiumError:
             text, shows, broken = "", True, broken + 1
         if text:
-            _add(composer, text, number)
+            composer.add_page(text, number, plain_blocks(text, 0, len(text)))
         elif shows:
             silent.append(number)
+    if not composer.length and broken == len(document):
+        raise _damaged()
+    seen = tuple(_pictures(document, silent[: limits.max_pictures])) if pictures else ()
+    if not composer.length and not seen:
+        raise _without_text(len(document), silent)
+    notes = [unread_pages(silent)] if silent else []
     if not composer.length:
-        raise _damaged() if broken == len(document) else _without_text(len(document), silent)
-    notes = []
-    if silent:
-        message = f"No text could be read of page {ranges(silent)} (scanned or damaged). {_SCANNED}"
-        notes.append(Note(NoteCode.PAGES_WITHOUT_TEXT, message))
-    return composer.finish(PDF, notes)
+        return ExtractedText("", PDF, notes=tuple(notes), pictures=seen)
+    return replace(composer.finish(PDF, notes), pictures=seen)
 
 
 def _opened(file: IO[bytes]) -> Any:
@@ -85,12 +88,31 @@ def _page(document: Any, number: int) -> tuple[str, bool]:
     return (text if has_content(text) else ""), shows
 
 
-def _add(composer: Composer, text: str, number: int) -> None:
-    start = composer.append(text, "\n")
-    composer.open()
-    for block in plain_blocks(text, 0, len(text)):
-        composer.block(block._replace(start=start + block.start, end=start + block.end))
-    composer.anchor(LocationKind.PAGE, start, number)
+def _pictures(document: Any, numbers: list[int]) -> Iterator[Picture]:
+    """The pages as grey PNGs of about 150 dots an inch, at most 2,000 wide or high."""
+    for number in numbers:
+        try:
+            page = document[number - 1]
+            scale = min(150 / 72, 2_000 / max(1.0, *page.get_size()))
+            drawn = page.render(scale=scale, grayscale=True, may_draw_forms=False)
+        except pypdfium2.PdfiumError:
+            continue
+        yield Picture(number, "image/png", _png(drawn))
+        drawn.close()
+        page.close()
+
+
+def _png(drawn: Any) -> bytes:
+    """A grey bitmap as PNG (RFC 2083): signature, header, rows with no filter, end."""
+    width, height, stride = drawn.width, drawn.height, drawn.stride
+    grey = bytes(drawn.buffer)
+    rows = b"".join(b"\x00" + grey[at : at + width] for at in range(0, stride * height, stride))
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
 
 
 def _without_text(pages: int, silent: list[int]) -> ExtractionFailure:
@@ -101,7 +123,7 @@ def _without_text(pages: int, silent: list[int]) -> ExtractionFailure:
     return ExtractionFailure(
         ExtractionCode.NO_TEXT,
         f"None of the PDF's {pages} pages holds text; they are pictures of pages.",
-        _SCANNED,
+        SCANNED,
     )
 
 

@@ -3,7 +3,8 @@
 The file is its standard input. It has no other file, no secret in its environment, and limits on
 its processor time, memory, files and children, set before the first byte is read. Its answer goes
 to standard output: eight bytes of length (big-endian), a JSON header, then the text in UTF-8, the
-blocks and the anchors as 32-bit integers, whose sizes the header gives. Nothing is unpickled.
+blocks and the anchors as 32-bit integers, and pictures, whose sizes the header gives. Nothing is
+unpickled.
 
 macOS does not honour RLIMIT_AS: there, memory is bounded by the sizes in `Limits` only.
 """
@@ -81,20 +82,26 @@ def _extract(order: dict[str, Any], limits: Limits) -> ExtractedText:
 
     with os.fdopen(0, "rb") as file:
         return extract(
-            file, file_name=order["file_name"], media_type=order["media_type"], limits=limits
+            file,
+            file_name=order["file_name"],
+            media_type=order["media_type"],
+            limits=limits,
+            pictures=order["pictures"],
         )
 
 
 def _read(found: ExtractedText) -> tuple[dict[str, Any], list[bytes]]:
     parts = [found.text.encode(), found.blocks.data.tobytes(), found.anchors.data.tobytes()]
+    pictures = [picture.data for picture in found.pictures]
     header = {
+        "pictures": [[p.number, p.media_type, len(p.data)] for p in found.pictures],
         "sizes": [len(part) for part in parts],
         "media_type": found.media_type,
         "names": found.names,
         "by_line": found.by_line,
         "notes": [asdict(note) for note in found.notes],
     }
-    return header, parts
+    return header, [*parts, *pictures]
 
 
 def _failed(failure: ExtractionFailure) -> dict[str, Any]:

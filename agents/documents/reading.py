@@ -32,13 +32,16 @@ from agents.documents.extracted import (
     Note,
     NoteCode,
     Packed,
+    Picture,
 )
 from agents.documents.normal_form import nfc
+from agents.documents.pictures import PictureReader, with_pictures
 from agents.documents.reader import memory_limit
 
 logger = logging.getLogger(__name__)
 
 _MAX_HEADER: Final = 16_000_000
+_MOST_DRAWN: Final = 200_000_000
 _GRACE_SECONDS: Final = 1.0
 
 
@@ -66,18 +69,39 @@ class _Header(BaseModel):
     names: list[str] = Field(default=[], max_length=100_000)
     by_line: bool = False
     notes: list[_Note] = Field(default=[], max_length=10)
+    pictures: list[tuple[int, str, int]] = Field(default=[], max_length=1_000)
 
 
 async def read_file(
-    path: Path, *, file_name: str, media_type: str | None = None, limits: Limits | None = None
+    path: Path,
+    *,
+    file_name: str,
+    media_type: str | None = None,
+    limits: Limits | None = None,
+    pictures: PictureReader | None = None,
 ) -> ExtractedText:
     """The text of the file at `path`, read as what its content is.
 
-    `file_name` and `media_type` are what was declared. Raises ExtractionFailure; `ReaderBroken`
-    when it is worth another try. Cancelled, it kills the process.
+    `file_name` and `media_type` are what was declared. What only shows text is read by `pictures`,
+    where there is one. Raises ExtractionFailure, what `pictures` raises, and `ReaderBroken` when it
+    is worth another try. Cancelled, it kills the process.
     """
     limits = limits or Limits()
-    order = {"file_name": file_name, "media_type": media_type, "limits": asdict(limits)}
+    found = await _found(path, file_name, media_type, limits, pictures=pictures is not None)
+    if pictures is not None and found.pictures:
+        return await with_pictures(found, pictures, limits)
+    return found
+
+
+async def _found(
+    path: Path, file_name: str, media_type: str | None, limits: Limits, *, pictures: bool
+) -> ExtractedText:
+    order = {
+        "file_name": file_name,
+        "media_type": media_type,
+        "limits": asdict(limits),
+        "pictures": pictures,
+    }
     file = await asyncio.to_thread(path.open, "rb")
     with file:
         process = await asyncio.create_subprocess_exec(
@@ -128,7 +152,10 @@ async def _answer(
     )
     if any(not 0 <= size <= bound for size, bound in zip(header.sizes, most, strict=True)):
         raise ReaderBroken("an answer too long")
-    return header, [await stream.readexactly(size) for size in header.sizes]
+    drawn = [size for _, _, size in header.pictures]
+    if any(size < 0 for size in drawn) or sum(drawn) > max(limits.max_bytes, _MOST_DRAWN):
+        raise ReaderBroken("pictures too large")
+    return header, [await stream.readexactly(size) for size in (*header.sizes, *drawn)]
 
 
 async def _ended(process: asyncio.subprocess.Process) -> Exception:
@@ -170,11 +197,12 @@ def _checked(header: _Header, parts: list[bytes], limits: Limits) -> ExtractedTe
     """Raises `ReaderBroken` unless the answer is what `ExtractedText` says it is."""
     try:
         text = parts[0].decode()
-        blocks, anchors = (_integers(part) for part in parts[1:])
+        blocks, anchors = (_integers(part) for part in parts[1:3])
         block_rows = blocks.reshape(-1, len(Block._fields))
         anchor_rows = anchors.reshape(-1, len(Anchor._fields))
         sound = (
-            0 < len(text) <= limits.max_characters
+            (len(text) > 0 or bool(header.pictures))
+            and len(text) <= limits.max_characters
             and nfc(text) == text
             and _in_order(block_rows, len(text))
             and _in_order(anchor_rows, len(text))
@@ -196,6 +224,10 @@ def _checked(header: _Header, parts: list[bytes], limits: Limits) -> ExtractedTe
         tuple(header.names),
         header.by_line,
         tuple(Note(note.code, note.message) for note in header.notes),
+        tuple(
+            Picture(number, kind, data)
+            for (number, kind, _), data in zip(header.pictures, parts[3:], strict=True)
+        ),
     )
 
 
