@@ -178,10 +178,15 @@ async def _ended(process: asyncio.subprocess.Process) -> Exception:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kills it with all it started, if it still runs, and waits for it."""
+    """Kills it with all it started, if it still runs, and waits for it.
+
+    Its pipe is closed first: a process counts as ended when its pipes are, and this one may be full
+    of what nobody reads any more.
+    """
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
     await asyncio.shield(process.wait())
 
 

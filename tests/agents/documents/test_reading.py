@@ -179,7 +179,7 @@ UNKNOWN = b"".join(n.to_bytes(4, sys.byteorder) for n in (9, 0, 3, 0, 0, 0, 0))
 
 
 async def test_a_sound_answer_is_taken(path: Path, reader) -> None:
-    reader(answered(SOUND, b"abc", BLOCK))
+    reader(answered(SOUND, b"abc", BLOCK) + "\nwhile True: os.write(1, b'x' * 65_536)")
     assert (await read_file(path, file_name="x.txt")).text == "abc"
 
 
@@ -198,6 +198,9 @@ async def test_a_sound_answer_is_taken(path: Path, reader) -> None:
         answered(SOUND, b"ab\xff", BLOCK),
         answered({**SOUND, "sizes": [3, 56, 0]}, b"abc", BLOCK, BLOCK),
         answered({**SOUND, "sizes": [3, 27, 0]}, b"abc", BLOCK),
+        answered({**SOUND, "pictures": [[1, "image/png", 10**12]]}, b"abc", BLOCK),
+        answered({**SOUND, "pictures": [[1, "image/png", 9]]}, b"abc", BLOCK),
+        "while True: os.write(1, b'x' * 65_536)",
     ],
 )
 async def test_nonsense_is_not_taken_for_a_text(path: Path, reader, body: str) -> None:
