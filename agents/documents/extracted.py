@@ -72,6 +72,7 @@ class Limits:
     max_blocks: int = 1_000_000
     cpu_seconds: int = 60
     wall_seconds: float = 150.0
+    picture_seconds: float = 100.0
     memory_bytes: int = 768 * 1024 * 1024
 
 

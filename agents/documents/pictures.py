@@ -47,7 +47,7 @@ async def with_pictures(
 ) -> ExtractedText:
     """The text with that of its pictures, each at its page.
 
-    What the model did not read in `wall_seconds` stays unread and is noted. Raises
+    What the model did not read in `picture_seconds` stays unread and is noted. Raises
     ExtractionFailure(NO_TEXT) when no picture holds text, and what the reader raises.
     """
     read = await _read(found.pictures, reader, limits)
@@ -93,7 +93,7 @@ async def _read(
     tasks = [asyncio.ensure_future(one(picture)) for picture in pictures]
     try:
         done, _ = await asyncio.wait(
-            tasks, timeout=limits.wall_seconds, return_when=asyncio.FIRST_EXCEPTION
+            tasks, timeout=limits.picture_seconds, return_when=asyncio.FIRST_EXCEPTION
         )
         for task in done:
             task.result()

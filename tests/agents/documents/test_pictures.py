@@ -71,7 +71,7 @@ async def test_pages_the_model_does_not_read_are_noted(tmp_path: Path) -> None:
     await asyncio.to_thread(path.write_bytes, pdf.data)
     for reader, limits in (
         (Reader(" "), Limits()),
-        (Reader("x", seconds=600), Limits(wall_seconds=3)),
+        (Reader("x", seconds=600), Limits(picture_seconds=0.5)),
     ):
         found = await read_file(path, file_name="x.pdf", pictures=reader, limits=limits)
         assert found.text == "One."
