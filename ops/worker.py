@@ -14,6 +14,7 @@ from persistence.stalled import end_stalled
 from persistence.streams import Sequencer
 from persistence.usage import settle_lost
 from resolvers.context import utc_now
+from resolvers.documents import INGEST, INGEST_LARGE
 from resolvers.documents_work import ingest_document, sweep_documents
 from resolvers.grading_runs import FEED_TOPIC
 from resolvers.grading_work import feed, grade_task, sweep
@@ -24,7 +25,7 @@ FEED_SECONDS = 0.5
 SWEEP_SECONDS = 2.0
 PRUNE_SECONDS = 600.0
 COUNT_SECONDS = 5.0
-ENTRYPOINTS = ("grade_task", "answer_message", "ingest_document")
+ENTRYPOINTS = ("grade_task", "answer_message", INGEST, INGEST_LARGE)
 KEPT_JOB_LOG = timedelta(days=7)
 LOST_CALL = timedelta(hours=2)  # the longest model call that may be configured takes one
 
@@ -57,12 +58,14 @@ async def run_worker(resources: Resources, stop: asyncio.Event) -> None:
         {
             "grade_task": lambda key: grade_task(work, key),
             "answer_message": lambda key: answer_message(work, key),
-            "ingest_document": lambda key: ingest_document(work, key),
+            INGEST: lambda key: ingest_document(work, key),
+            INGEST_LARGE: lambda key: ingest_document(work, key),
         },
         {
             "grade_task": settings.worker_concurrency,
             "answer_message": settings.study_concurrency,
-            "ingest_document": 1,
+            INGEST: 2,
+            INGEST_LARGE: 1,
         },
         drain_seconds=settings.drain_seconds,
     )

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 from sqlalchemy import Row, delete, func, insert, select, update
 
 from persistence.database import Connection, fetch, fetch_one
+from persistence.jobs import queued
 from persistence.lifecycle.documents import DOCUMENT, DocumentEvent, DocumentState
 from persistence.tables.documents import DocumentRow, chunks, document_versions, documents
 
@@ -19,6 +20,19 @@ class IngestLost(Exception):
     """Another worker has taken the document over, or it was deleted: nothing was written."""
 
 
+class Place(Protocol):
+    """Where a chunk stands in the original; see `ChunkRow`."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def first(self) -> int | None: ...
+    @property
+    def last(self) -> int | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class NewChunk:
     """A chunk to be indexed; `embedding` is a unit vector of 384 floats."""
@@ -26,9 +40,11 @@ class NewChunk:
     id: UUID
     ordinal: int
     page: int | None
+    place: "Place | None"
     start: int
     end: int
     heading_path: Sequence[str]
+    language: str
     text: str
     embedding: Any
 
@@ -45,6 +61,7 @@ async def begin_ingest(connection: Connection, document_id: UUID) -> DocumentRow
         .values(
             state=DOCUMENT.advance(DocumentState.UPLOADED, DocumentEvent.EXTRACT),
             fence=documents.c.fence + 1,
+            notes=[],
         )
         .returning(*documents.c),
         DocumentRow,
@@ -91,10 +108,25 @@ async def move(
     return reached
 
 
-async def save_text(connection: Connection, version_id: UUID, canonical: str) -> None:
-    """Keeps the canonical text, which every offset refers to."""
+async def save_text(
+    connection: Connection,
+    document: DocumentRow,
+    version_id: UUID,
+    canonical: str,
+    media_type: str,
+    notes: Sequence[Mapping[str, str]],
+) -> None:
+    """Keeps the canonical text, which every offset refers to, and what it was read as.
+
+    Called in the transaction of a `move`, which has checked the fence.
+    """
     await connection.execute(
         update(document_versions).where(document_versions.c.id == version_id).values(text=canonical)
+    )
+    await connection.execute(
+        update(documents)
+        .where(documents.c.id == document.id)
+        .values(media_type=media_type, notes=list(notes))
     )
 
 
@@ -121,6 +153,11 @@ async def add_chunks(
                 "document_version_id": version_id,
                 "ordinal": new.ordinal,
                 "page": new.page,
+                "language": new.language,
+                "location_kind": None if new.place is None else new.place.kind,
+                "location_label": None if new.place is None else new.place.label,
+                "location_first": None if new.place is None else new.place.first,
+                "location_last": None if new.place is None else new.place.last,
                 "start": new.start,
                 "end": new.end,
                 "heading_path": list(new.heading_path),
@@ -202,3 +239,27 @@ async def waiting(
         .limit(limit),
         DocumentRow,
     )
+
+
+async def turn(connection: Connection, document: DocumentRow, entrypoint: str) -> int:
+    """The priority with which the document waits among those of other courses.
+
+    Start-time fair queueing (Goyal, Vin and Cheng 1996) of jobs of one length: a document stands
+    behind the last one of its course by as many places as its organization has courses waiting, but
+    never before the head of the queue. So organizations, and the courses of one, are served in
+    turn, however many documents one of them has handed in.
+    """
+    waiting = queued(entrypoint).subquery()
+    own = documents.c.course_id == document.course_id
+    same = documents.c.organization_id == document.organization_id
+    row = (
+        await connection.execute(
+            select(
+                func.coalesce(-func.max(waiting.c.priority), 0).label("head"),
+                func.max(-waiting.c.priority).filter(own).label("last"),
+                func.count(documents.c.course_id.distinct()).filter(same, ~own).label("others"),
+            ).select_from(waiting.join(documents, documents.c.id == waiting.c.id))
+        )
+    ).one()
+    head = int(row.head)
+    return -(head if row.last is None else max(head, int(row.last) + int(row.others) + 1))

@@ -20,7 +20,8 @@ from pgqueuer.domain import models, types
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.ports.driver import Driver, NotifyCallback
 from pgqueuer.queries import Queries
-from sqlalchemy import bindparam, text
+from sqlalchemy import Select, Uuid, bindparam, column, func, select, table, text
+from sqlalchemy import cast as cast_to
 
 from observability.logs import (
     accept_correlation_id,
@@ -131,6 +132,14 @@ async def queued_counts(connection: Connection, entrypoint: str) -> QueuedCounts
         )
     ).one()
     return QueuedCounts(row.waiting, row.running, row.oldest)
+
+
+def queued(entrypoint: str) -> Select[tuple[UUID, int]]:
+    """The id and priority of each job that waits, for other statements to join."""
+    job = table("pgqueuer", *map(column, ("payload", "priority", "entrypoint", "status")))
+    return select(
+        cast_to(func.encode(job.c.payload, "hex"), Uuid).label("id"), job.c.priority
+    ).where(job.c.entrypoint == entrypoint, job.c.status == text("'queued'"))
 
 
 async def outstanding(connection: Connection, entrypoint: str) -> frozenset[UUID]:

@@ -6,14 +6,9 @@ from pathlib import PurePath
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
-from agents.documents.extraction import (
-    MAX_BYTES,
-    ExtractionCode,
-    ExtractionFailure,
-    extract,
-    media_type_of,
-)
-from persistence import courses, documents, jobs, streams
+from agents.documents.extracted import ExtractionCode, ExtractionFailure
+from agents.documents.media_types import recognise
+from persistence import courses, documents, documents_work, jobs, streams
 from persistence.database import Connection
 from persistence.documents import Extent
 from persistence.keyset import Page
@@ -32,11 +27,16 @@ from resolvers.refusals import Refusal, RefusalCode
 INGEST = "ingest_document"
 """The job that makes an uploaded document searchable."""
 
+INGEST_LARGE = "ingest_large_document"
+"""The same for large files, which have seats of their own: the others never wait for them."""
+
+LARGE_BYTES = 1_000_000
+MAX_BYTES = 25_000_000
 _RECOGNISED_BYTES = 65_536
 _FILE = ("input", "file")
 _REFUSED = {
     ExtractionCode.UNSUPPORTED_TYPE: RefusalCode.UNSUPPORTED_FILE,
-    ExtractionCode.NOT_TEXT: RefusalCode.UNSUPPORTED_FILE,
+    ExtractionCode.WRONG_TYPE: RefusalCode.UNSUPPORTED_FILE,
     ExtractionCode.TOO_LARGE: RefusalCode.TOO_LARGE,
 }
 
@@ -171,8 +171,13 @@ async def announce_state(
 
 async def enqueue_ingest(connection: Connection, document: DocumentRow) -> bool:
     """Has the document ingested; False when that waits or runs already."""
+    entrypoint = INGEST if document.byte_size < LARGE_BYTES else INGEST_LARGE
     return await jobs.enqueue(
-        connection, INGEST, document.id, dedupe_key=f"document:{document.id}:{document.fence}"
+        connection,
+        entrypoint,
+        document.id,
+        dedupe_key=f"document:{document.id}:{document.fence}",
+        priority=await documents_work.turn(connection, document, entrypoint),
     )
 
 
@@ -191,16 +196,13 @@ def _recognise(name: str, declared: str | None, original: bytes) -> str:
     Looks at the beginning only; what is wrong further in, the ingest finds.
     """
     try:
-        media_type = media_type_of(name, declared)
         if len(original) > MAX_BYTES:
             raise ExtractionFailure(
                 ExtractionCode.TOO_LARGE,
                 f"The file is larger than {MAX_BYTES:,} bytes.",
                 "Split the document, for example by chapter.",
             )
-        extract(original[:_RECOGNISED_BYTES], media_type=media_type)
+        return recognise(name, declared, original[:_RECOGNISED_BYTES])
     except ExtractionFailure as failure:
-        code = _REFUSED.get(failure.code)
-        if code is not None:
-            raise Refusal(code, f"{failure.message} {failure.advice}", _FILE) from failure
-    return media_type
+        code = _REFUSED[failure.code]
+        raise Refusal(code, f"{failure.message} {failure.advice}", _FILE) from failure

@@ -2,13 +2,17 @@
 
 import asyncio
 import logging
+import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from agents.documents.chunking import TextChunk, chunk
-from agents.documents.extraction import ExtractionCode, ExtractionFailure, extract
+from agents.documents.extracted import WITHOUT_TEXT, ExtractedText, ExtractionFailure
+from agents.documents.languages import language_of
+from agents.documents.reading import read_file
 from persistence import documents_work, streams
 from persistence.documents_work import UNREADABLE, IngestLost, NewChunk
 from persistence.identifiers import uuid7
@@ -74,18 +78,30 @@ class _Ingest:
         database = self._resources.database
         async with database.read() as connection:
             version_id, original = await documents_work.original_of(connection, self._document.id)
-        extracted = await asyncio.to_thread(extract, original, media_type=self._document.media_type)
-        del original
-        await self._move(DocumentEvent.CHUNK, text=(version_id, extracted.text))
+        with tempfile.TemporaryDirectory(prefix="assay-") as folder:
+            path = Path(folder) / "original"
+            await asyncio.to_thread(path.write_bytes, original)
+            del original
+            extracted = await self._read(path)
+        await self._move(DocumentEvent.CHUNK, text=(version_id, extracted))
         chunks = await asyncio.to_thread(chunk, extracted, count_tokens=self._counter())
         await self._move(DocumentEvent.EMBED)
         for batch in _batches(chunks, BATCH_CHUNKS):
             await self._index(version_id, batch)
         await self._move(DocumentEvent.INDEXED)
 
+    async def _read(self, path: Path) -> ExtractedText:
+        return await read_file(
+            path,
+            file_name=self._document.file_name,
+            media_type=self._document.media_type,
+            limits=self._resources.document_limits,
+            pictures=self._resources.picture_reader,
+        )
+
     async def fail(self, failure: ExtractionFailure) -> None:
         """Ends the ingest with the reason the file gave."""
-        empty = failure.code is ExtractionCode.EMPTY
+        empty = failure.code in WITHOUT_TEXT
         await self._end(
             DocumentEvent.FIND_NO_TEXT if empty else DocumentEvent.FAIL,
             {"code": failure.code, "message": failure.message, "advice": failure.advice},
@@ -109,14 +125,18 @@ class _Ingest:
         event: DocumentEvent,
         *,
         failure: dict[str, str] | None = None,
-        text: tuple[UUID, str] | None = None,
+        text: tuple[UUID, ExtractedText] | None = None,
     ) -> None:
         async with self._resources.database.transaction() as connection:
             reached = await documents_work.move(
                 connection, self._document, self._state, event, failure=failure
             )
             if text is not None:
-                await documents_work.save_text(connection, *text)
+                version_id, read = text
+                notes = [{"code": n.code, "message": n.message} for n in read.notes]
+                await documents_work.save_text(
+                    connection, self._document, version_id, read.text, read.media_type, notes
+                )
             await announce_state(connection, self._document, reached)
             if event is DocumentEvent.TAKEOVER:
                 await enqueue_ingest(connection, self._document)
@@ -130,6 +150,8 @@ class _Ingest:
                 id=uuid7(),
                 ordinal=c.ordinal,
                 page=c.page,
+                place=c.location,
+                language=language_of(c.text, self._document.language),
                 start=c.start,
                 end=c.end,
                 heading_path=c.heading_path,

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID, uuid4
 
+from agents.documents.extracted import Limits
+from agents.documents.pictures import PictureReader
 from agents.grading.team import GradingTeam
 from agents.ports import Account, Embedder, PassageSearch
 from agents.study.team import StudyTeam
@@ -30,6 +32,10 @@ class WorkResources:
     asks_a_provider: Callable[[Account], bool] = lambda _: False
     """Whether what a student writes to this account's tutor leaves the server."""
     metrics: Metrics = field(default_factory=Metrics)
+    document_limits: Limits = field(default_factory=Limits)
+    """What reading one file may cost."""
+    picture_reader: PictureReader | None = None
+    """A model that reads scanned pages and pictures, where the provider has one."""
     lease_seconds: float = 30.0
     grading_concurrency: int = 4
     worker_id: UUID = field(default_factory=uuid4)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import strawberry
 from strawberry.file_uploads import Upload
 
+from agents.documents.extracted import ExtractionCode, LocationKind, NoteCode
+from agents.documents.media_types import READ_TYPES
 from persistence.lifecycle.documents import DocumentState
 from resolvers import documents
 from resolvers.access import Permission
@@ -30,11 +32,63 @@ described_enum(
 )
 
 
+described_enum(
+    ExtractionCode,
+    "Why a document is not searchable.",
+    name="DocumentFailureCode",
+    UNSUPPORTED_TYPE="A kind of file that is not read.",
+    WRONG_TYPE="The content is not what the file's name or declared type says.",
+    EMPTY="There is nothing in it.",
+    NO_TEXT="It shows pictures and no text, such as scanned pages.",
+    ENCRYPTED="It is protected by a password.",
+    DAMAGED="What it holds does not fit together.",
+    BAD_ENCODING="A text in an encoding that could not be told.",
+    TOO_LARGE="It has more bytes, packed or unpacked, than a file may have.",
+    TOO_MANY_PAGES="It has more pages or slides than a document may have.",
+    TOO_MUCH_TEXT="It holds more text than a document may hold.",
+    TIME_LIMIT="Reading it takes longer than a file may take.",
+    MEMORY_LIMIT="Reading it takes more memory than a file may have.",
+    INTERNAL="It broke down again and again on our side.",
+)
+described_enum(
+    NoteCode,
+    "What to know about a document that was read.",
+    name="DocumentNoteCode",
+    PAGES_WITHOUT_TEXT="Some pages are pictures, or damaged; what they show is not found.",
+    ENCODING_GUESSED="The file does not say how its letters are encoded.",
+    READ_BY_MODEL="A model read pages that are pictures; its words are not the document's own.",
+    TYPE_RECOGNISED="It was read as what its content is, which its name does not say.",
+)
+described_enum(
+    LocationKind,
+    "What a place in a document is counted in.",
+    PAGE="Pages.",
+    SLIDE="Slides.",
+    CELL_RANGE="Cells of a sheet.",
+    NOTEBOOK_CELL="Cells of a notebook.",
+    LINE_RANGE="Lines of a text.",
+)
+
+
+@strawberry.type(description="Something to know about a document that was read all the same.")
+class DocumentNote:
+    code: NoteCode = described("What it is, for programs.")
+    message: str = described("What it is, and what to do about it.")
+
+
+@strawberry.type(description="A place in the original, inclusive at both ends.")
+class ChunkLocation:
+    kind: LocationKind = described("What it is counted in.")
+    label: str = described("As people write it: page 3, slides 2-3, Marks!A2:D9, lines 10-14.")
+    first: int | None = described(
+        "Where it begins, from 1; of a sheet the row, null for nothing but the sheet's name."
+    )
+    last: int | None = described("Where it ends, counted likewise.")
+
+
 @strawberry.type(description="Why a document is not searchable.")
 class DocumentFailure:
-    code: str = described(
-        "For programs: UNSUPPORTED_TYPE, NOT_TEXT, EMPTY, TOO_LARGE, BAD_ENCODING or INTERNAL."
-    )
+    code: ExtractionCode = described("The reason, for programs.")
     message: str = described("What is wrong.")
     advice: str = described("What to do about it.")
 
@@ -43,7 +97,26 @@ class DocumentFailure:
 class Chunk(Node):
     text: str = described("Its text, in Unicode normal form C.")
     heading_path: list[str] = described("The headings above it, outermost first.")
-    page: int | None = described("The page it begins on; null where the format has no pages.")
+    language: str = described(
+        "Its language as a BCP 47 tag: the document's, or what its letters say (und-Cyrl: "
+        "undetermined, in Cyrillic)."
+    )
+    page: int | None = described("The page it stands on; null where the format has no pages.")
+
+    @strawberry.field(
+        description="Where it stands in the original; null where the format counts nothing "
+        "(Word documents, web pages)."
+    )
+    def location(root: Any) -> ChunkLocation | None:
+        if root.location_kind is None:
+            return None
+        return ChunkLocation(
+            kind=LocationKind(root.location_kind),
+            label=root.location_label,
+            first=root.location_first,
+            last=root.location_last,
+        )
+
     start: int = described("Where it begins in the document's text, in code points.")
     end: int = described("Where it ends in the document's text, in code points, exclusive.")
 
@@ -58,7 +131,7 @@ class Chunk(Node):
 class Document(Node):
     title: str = described("Its title.")
     file_name: str = described("The name of the file it came in.")
-    media_type: str = described("What it is read as: text/markdown or text/plain.")
+    media_type: str = described("What it is read as, such as application/pdf or text/markdown.")
     byte_size: int = described("The size of the file in bytes.")
     language: str = described("The language of its text, as a BCP 47 tag.")
     state: DocumentState = described("Where it stands.")
@@ -66,7 +139,16 @@ class Document(Node):
 
     @strawberry.field(description="Why it is not searchable; null unless FAILED or NO_TEXT.")
     def failure(root: Any) -> DocumentFailure | None:
-        return None if root.failure is None else DocumentFailure(**root.failure)
+        if root.failure is None:
+            return None
+        code = ExtractionCode(root.failure["code"])
+        return DocumentFailure(
+            code=code, message=root.failure["message"], advice=root.failure["advice"]
+        )
+
+    @strawberry.field(description="What to know about how it was read; empty until it was.")
+    def notes(root: Any) -> list[DocumentNote]:
+        return [DocumentNote(code=NoteCode(n["code"]), message=n["message"]) for n in root.notes]
 
     @batched("How many pages it has; null until it is READY and where the format has none.")
     async def pages(parents: Sequence[Any], context: RequestContext) -> Sequence[int | None]:
@@ -86,7 +168,7 @@ class Document(Node):
 @strawberry.input(description="A file to be made searchable for a course.")
 class UploadDocumentInput:
     course_id: strawberry.ID = described("The course.")
-    file: Upload = described("Markdown (.md, .markdown) or plain text (.txt), up to 25 MB.")
+    file: Upload = described(f"{READ_TYPES} Up to 25 MB.")
     title: str | None = strawberry.field(
         default=None, description="Its title; without one, the file's name."
     )

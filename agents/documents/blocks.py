@@ -7,9 +7,8 @@ stays inside one block, which is harmless to both.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum, auto
 
+from agents.documents.extracted import Block, BlockKind
 from agents.documents.sentences import sentence_spans, trimmed
 
 Span = tuple[int, int]
@@ -17,63 +16,72 @@ Span = tuple[int, int]
 MAX_TITLE = 200
 """Characters kept of a heading in a chunk's heading path."""
 
+MAX_RECORD_LINES = 50
+
 _FENCE = re.compile(r" {0,3}(`{3,}+|~{3,}+)")
 _HEADING = re.compile(r" {0,3}(#{1,6})(?=[ \t]|$)")
 _UNDERLINE = re.compile(r" {0,3}(=++|-++)[ \t]*+$")
 _ITEM = re.compile(r"[ \t]*+(?:[-*+]|\d{1,9}[.)]|\|)(?:[ \t]|$|(?<=\|))")
 
 
-class BlockKind(Enum):
-    """What a block is; code is kept whole where it fits."""
-
-    HEADING = auto()
-    CODE = auto()
-    PROSE = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Half-open code points [start, end), without surrounding whitespace, never empty.
-
-    `headings` is the path of titles above it, its own included for a heading.
-    """
-
-    kind: BlockKind
-    start: int
-    end: int
-    headings: tuple[str, ...]
-
-
-def plain_blocks(text: str, start: int, end: int) -> Iterator[Block]:
+def plain_blocks(
+    text: str, start: int, end: int, kind: BlockKind = BlockKind.PROSE
+) -> Iterator[Block]:
     """Paragraphs of plain text between `start` and `end`: runs of lines that are not blank."""
     first: int | None = None
     last = start
-    for line_start, line_end in _lines(text, start, end):
+    for line_start, line_end in lines(text, start, end):
         if text[line_start:line_end].isspace() or line_start == line_end:
             if first is not None:
-                yield _block(text, BlockKind.PROSE, first, last, ())
+                yield _block(text, kind, first, last)
             first = None
         else:
             first, last = (line_start if first is None else first), line_end
     if first is not None:
-        yield _block(text, BlockKind.PROSE, first, last, ())
+        yield _block(text, kind, first, last)
 
 
-def markdown_blocks(text: str) -> Iterator[Block]:
-    """The blocks of a Markdown text, in order; they hold every non-space character."""
-    outline = _Outline()
+def record_blocks(text: str) -> Iterator[Block]:
+    """The records of comma- or tab-separated text: a line, or more while a quote stands open.
+
+    A quote that is not closed within `MAX_RECORD_LINES` lines opens nothing.
+    """
+    held: list[Span] = []
+    open_quote = False
+    for span in lines(text, 0, len(text)):
+        held.append(span)
+        open_quote ^= text.count('"', *span) % 2 == 1
+        if open_quote and len(held) < MAX_RECORD_LINES:
+            continue
+        if open_quote:
+            yield from _rows(text, held)
+        else:
+            yield from _rows(text, [(held[0][0], held[-1][1])])
+        held, open_quote = [], False
+    yield from _rows(text, held)
+
+
+def _rows(text: str, spans: list[Span]) -> Iterator[Block]:
+    for span in spans:
+        start, end = trimmed(text, *span)
+        if start < end:
+            yield Block(BlockKind.ROW, start, end)
+
+
+def markdown_blocks(text: str, begin: int, stop: int) -> Iterator[Block]:
+    """The blocks of Markdown between two places, in order; they hold every non-space character."""
     first: int | None = None
-    last = 0
+    last = begin
     fence: tuple[str, int] | None = None
-    body = _front_matter_end(text)
-    if body:
-        yield _block(text, BlockKind.PROSE, 0, body, ())
-    for start, end in _lines(text, body, len(text)):
+    body = _front_matter_end(text, begin, stop)
+    if body > begin:
+        yield _block(text, BlockKind.PROSE, begin, body)
+    for start, end in lines(text, body, stop):
         line = text[start:end]
         if fence is not None:
             last = end
             if _closes(line, fence[0]):
-                yield _block(text, BlockKind.CODE, fence[1], end, outline.path)
+                yield _block(text, BlockKind.CODE, fence[1], end)
                 fence = None
             continue
         opening = _FENCE.match(line)
@@ -81,59 +89,71 @@ def markdown_blocks(text: str) -> Iterator[Block]:
         blank = not line or line.isspace()
         underline = _UNDERLINE.match(line) if first is not None else None
         if underline and first is not None and "\n" not in text[first:last]:
-            outline.enter(1 if underline.group(1)[0] == "=" else 2, text[first:last])
-            yield _block(text, BlockKind.HEADING, first, end, outline.path)
+            level = 1 if underline.group(1)[0] == "=" else 2
+            yield _heading(text, (first, end), level, (first, last))
             first = None
             continue
         if first is not None and (opening or heading or blank):
-            yield _block(text, BlockKind.PROSE, first, last, outline.path)
+            yield _block(text, BlockKind.PROSE, first, last)
             first = None
         if opening:
             fence, last = (opening.group(1), start), end
         elif heading:
-            outline.enter(len(heading.group(1)), line[heading.end() :].strip().rstrip("#"))
-            yield _block(text, BlockKind.HEADING, start, end, outline.path)
+            title = start + heading.end(), start + len(line.rstrip().rstrip("#"))
+            yield _heading(text, (start, end), len(heading.group(1)), title)
         elif not blank:
             first, last = (start if first is None else first), end
     if fence is not None:
-        yield _block(text, BlockKind.CODE, fence[1], last, outline.path)
+        yield _block(text, BlockKind.CODE, fence[1], last)
     elif first is not None:
-        yield _block(text, BlockKind.PROSE, first, last, outline.path)
+        yield _block(text, BlockKind.PROSE, first, last)
 
 
 def units(text: str, block: Block) -> list[Span]:
     """Where a block that is too long may be cut: lines of code, list items, rows, sentences."""
-    lines = _lines(text, block.start, block.end)
-    if block.kind is BlockKind.CODE:
-        spans = [trimmed(text, start, end) for start, end in lines]
+    found_lines = list(lines(text, block.start, block.end))
+    if block.kind == BlockKind.CODE:
+        spans = [trimmed(text, start, end) for start, end in found_lines]
         return [span for span in spans if span[0] < span[1]]
     starts = [block.start]
-    starts += [at for at, end in lines if at > block.start and _ITEM.match(text[at:end])]
+    starts += [at for at, end in found_lines if at > block.start and _ITEM.match(text[at:end])]
     found: list[Span] = []
     for start, end in zip(starts, [*starts[1:], block.end], strict=True):
         found += [(start + a, start + b) for a, b in sentence_spans(text[start:end])]
     return found
 
 
-class _Outline:
-    """The headings above the current line."""
+class Outline:
+    """The headings above a place of the text."""
 
     def __init__(self) -> None:
         self._levels: list[tuple[int, str]] = []
         self.path: tuple[str, ...] = ()
 
+    def close(self) -> None:
+        """No heading reaches further: a page, slide or sheet ends."""
+        self._levels, self.path = [], ()
+
     def enter(self, level: int, title: str) -> None:
+        """The title closes those of its level and deeper."""
         while self._levels and self._levels[-1][0] >= level:
             self._levels.pop()
         self._levels.append((level, " ".join(title[: 2 * MAX_TITLE].split())[:MAX_TITLE]))
         self.path = tuple(title for _, title in self._levels if title)
 
 
-def _block(text: str, kind: BlockKind, start: int, end: int, path: tuple[str, ...]) -> Block:
-    return Block(kind, *trimmed(text, start, end), path)
+def _heading(text: str, span: Span, level: int, title: Span) -> Block:
+    start, end = trimmed(text, *span)
+    title_start, title_end = trimmed(text, title[0], max(title))
+    return Block(BlockKind.HEADING, start, end, level, title_start, title_end)
 
 
-def _lines(text: str, start: int, end: int) -> Iterator[Span]:
+def _block(text: str, kind: BlockKind, start: int, end: int) -> Block:
+    return Block(kind, *trimmed(text, start, end))
+
+
+def lines(text: str, start: int, end: int) -> Iterator[Span]:
+    """Each line between two places, without its newline."""
     while start < end:
         newline = text.find("\n", start, end)
         stop = end if newline < 0 else newline
@@ -141,12 +161,12 @@ def _lines(text: str, start: int, end: int) -> Iterator[Span]:
         start = stop + 1
 
 
-def _front_matter_end(text: str) -> int:
-    """Where YAML front matter ends, or 0: its closing dashes underline no heading."""
-    if not text.startswith("---\n"):
-        return 0
-    closing = text.find("\n---\n", 3)
-    return 0 if closing < 0 else closing + 5
+def _front_matter_end(text: str, start: int, end: int) -> int:
+    """Where YAML front matter ends, or `start`: its closing dashes underline no heading."""
+    if not text.startswith("---\n", start, end):
+        return start
+    closing = text.find("\n---\n", start + 3, end)
+    return start if closing < 0 else closing + 5
 
 
 def _closes(line: str, opening: str) -> bool:

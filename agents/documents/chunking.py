@@ -2,16 +2,18 @@
 
 A chunk is a slice of the text: text == source[start:end], in code points. Chunks are in order, do
 not overlap, hold every non-space character, and none has more than `max_tokens`. Cuts are made
-at headings and pages first, then between blocks, list items, lines of code and sentences, then
-between words, and inside a word only when it alone is too long. Work is linear in the text.
+at pages, slides, sheets and headings first, then between blocks, list items, lines of code and
+sentences, then between words, and inside a word only when it alone is too long. A row of a table
+and a piece of code are cut only when they alone are too long. Work is linear in the text.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from agents.documents.blocks import Block, BlockKind, Span, markdown_blocks, plain_blocks, units
-from agents.documents.extraction import MARKDOWN, ExtractedText
+from agents.documents.blocks import Outline, Span, units
+from agents.documents.extracted import Block, BlockKind, ExtractedText, LocationKind
+from agents.documents.locations import Location, Locator
 from agents.documents.sentences import trimmed
 
 CountTokens = Callable[[str], int]
@@ -26,15 +28,21 @@ _SHORT = 200
 
 @dataclass(frozen=True, slots=True)
 class TextChunk:
-    """A slice of the text with the headings above it; `page` is where it starts."""
+    """A slice of the text, the headings above it, and where it stands in the original."""
 
     ordinal: int
     start: int
     end: int
     text: str
     heading_path: tuple[str, ...]
-    page: int | None
+    location: Location | None
     tokens: int
+
+    @property
+    def page(self) -> int | None:
+        """The page it stands on, where the format has pages."""
+        place = self.location
+        return place.first if place and place.kind is LocationKind.PAGE else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,7 @@ class _Piece:
     end: int
     tokens: float
     heading: bool
+    opens: bool
     headings: tuple[str, ...]
 
 
@@ -62,20 +71,19 @@ def chunk(
     """
     if not 1 <= target_tokens <= max_tokens:
         raise ValueError("target_tokens must be between 1 and max_tokens")
-    text = source.text
+    text, locator = source.text, Locator(source)
     cutter = _Cutter(text, count_tokens, target_tokens, max_tokens)
-    spans: list[tuple[_Section, int | None]] = []
-    if source.media_type == MARKDOWN:
-        spans += [(found, None) for found in cutter.spans(markdown_blocks(text))]
-    elif source.pages:
-        for page in source.pages:
-            blocks = plain_blocks(text, page.start, page.end)
-            spans += [(found, page.number) for found in cutter.spans(blocks)]
-    else:
-        spans += [(found, None) for found in cutter.spans(plain_blocks(text, 0, len(text)))]
     return tuple(
-        TextChunk(ordinal, start, end, text[start:end], path, page, count_tokens(text[start:end]))
-        for ordinal, ((start, end, path), page) in enumerate(spans)
+        TextChunk(
+            ordinal,
+            start,
+            end,
+            text[start:end],
+            path,
+            locator.locate(start, end),
+            count_tokens(text[start:end]),
+        )
+        for ordinal, (start, end, path) in enumerate(cutter.spans(source.blocks))
     )
 
 
@@ -92,8 +100,9 @@ class _Cutter:
         """(start, end, heading path) of each chunk: neighbouring pieces of a section together."""
         current: list[_Piece] = []
         tokens = float(self._overhead)
-        for piece in (piece for block in blocks for piece in self._pieces(block)):
-            new_section = piece.heading and current and not current[-1].heading
+        outline = Outline()
+        for piece in (piece for block in blocks for piece in self._pieces(block, outline)):
+            new_section = piece.opens or (piece.heading and current and not current[-1].heading)
             if new_section or (current and not self._joins(current, tokens, piece)):
                 yield from self._close(current)
                 current, tokens = [], float(self._overhead)
@@ -109,13 +118,19 @@ class _Cutter:
             and piece.end - current[0].start <= MAX_CHARACTERS
         )
 
-    def _pieces(self, block: Block) -> Iterator[_Piece]:
-        limit = self._limit if block.kind is BlockKind.CODE else self._target
-        whole = self._fits(block.start, block.end, limit)
+    def _pieces(self, block: Block, outline: Outline) -> Iterator[_Piece]:
+        heading = block.kind == BlockKind.HEADING
+        if block.opens:
+            outline.close()
+        if heading:
+            outline.enter(block.level, self._text[block.title_start : block.title_end])
+        kept = block.kind in {BlockKind.CODE, BlockKind.ROW}
+        whole = self._fits(block.start, block.end, self._limit if kept else self._target)
+        opens = bool(block.opens)
         for start, end in [(block.start, block.end)] if whole else units(self._text, block):
-            heading = block.kind is BlockKind.HEADING
             for part in self._parts(start, end):
-                yield _Piece(*part, self._tokens(*part), heading, block.headings)
+                yield _Piece(*part, self._tokens(*part), heading, opens, outline.path)
+                opens = False
 
     def _fits(self, start: int, end: int, limit: int) -> bool:
         return end - start <= MAX_CHARACTERS and self._tokens(start, end) + self._overhead <= limit

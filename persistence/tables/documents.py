@@ -14,6 +14,8 @@ from persistence.lifecycle.documents import DocumentState
 from persistence.tables.base import Json, Stamped, one_of, table_of, tenant_key, within_tenant
 
 EMBEDDING_DIMENSION = 384
+LOCATIONS = ("PAGE", "SLIDE", "CELL_RANGE", "NOTEBOOK_CELL", "LINE_RANGE")
+"""What the place of a chunk is counted in."""
 
 
 class DocumentRow(Stamped, table=True):
@@ -46,6 +48,8 @@ class DocumentRow(Stamped, table=True):
     state: str = DocumentState.UPLOADED
     failure: dict[str, Any] | None = Field(default=None, sa_type=Json)
     """`{code, message, advice}` when FAILED or NO_TEXT."""
+    notes: list[dict[str, Any]] = Field(default_factory=list, sa_type=Json)
+    """`{code, message}` of each thing to know about how it was read."""
     fence: int = 0
 
 
@@ -76,6 +80,7 @@ class ChunkRow(Stamped, table=True):
         within_tenant("document_version_id", "document_version", ondelete="CASCADE"),
         UniqueConstraint("document_version_id", "ordinal"),
         CheckConstraint('0 <= "start" AND "start" < "end"', name="span"),
+        one_of("location_kind", LOCATIONS),
         Index("ix_chunk_tsv", "tsv", postgresql_using="gin"),
         Index(
             "ix_chunk_embedding",
@@ -94,8 +99,14 @@ class ChunkRow(Stamped, table=True):
     document_version_id: UUID
     ordinal: int
     page: int | None = None
+    location_kind: str | None = None
+    location_label: str | None = None
+    """How people write the place: `pages 3-4`, `Marks!A2:D9`. Null where the format has none."""
+    location_first: int | None = None
+    location_last: int | None = None
     start: int
     end: int
+    language: str = "en"
     heading_path: list[str] = Field(default_factory=list, sa_type=ARRAY(Text))
     text: str
     tsv: Any = Field(

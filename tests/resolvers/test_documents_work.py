@@ -3,6 +3,7 @@
 # ruff: noqa: F811 - a fixture is asked for under the name it was imported by
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,17 +11,35 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from agents.documents.extracted import LocationKind
 from persistence import streams
+from persistence.database import add
 from persistence.jobs import outstanding
 from persistence.lifecycle.documents import DocumentState
 from persistence.streams import Sequencer
-from persistence.tables.documents import ChunkRow, DocumentRow
+from persistence.tables.documents import LOCATIONS, ChunkRow, DocumentRow
+from persistence.tables.identity import OrganizationRow
 from resolvers import documents
 from resolvers.access import Permission
 from resolvers.documents_work import ingest_document, sweep_documents
 from resolvers.global_ids import global_id
 from resolvers.refusals import Refusal, RefusalCode
-from tests.study_world import MATERIAL, StudyWorld, embedder, study_world  # noqa: F401 - fixtures
+from tests.agents.documents.written import (
+    Written,
+    write_docx,
+    write_notebook,
+    write_pdf,
+    write_pptx,
+    write_xlsx,
+)
+from tests.study_world import (
+    MATERIAL,
+    StudyWorld,
+    add_course,
+    add_people,
+    embedder,  # noqa: F401 - fixture
+    study_world,  # noqa: F401 - fixture
+)
 
 AT_ONCE = timedelta(0)
 
@@ -122,8 +141,8 @@ async def test_content_that_failed_may_come_again(study_world: StudyWorld) -> No
 @pytest.mark.parametrize(
     ("name", "content", "declared", "code"),
     [
-        ("slides.pdf", b"%PDF-1.7", "application/pdf", RefusalCode.UNSUPPORTED_FILE),
-        ("notes.md", b"%PDF-1.7 \xe2\xe3", "text/markdown", RefusalCode.UNSUPPORTED_FILE),
+        ("slides.pdf", b"Text.", "application/pdf", RefusalCode.UNSUPPORTED_FILE),
+        ("notes.md", b"\x1f\x8b\x08 gzip", "text/markdown", RefusalCode.UNSUPPORTED_FILE),
         ("notes.txt", bytes(range(256)) * 8, None, RefusalCode.UNSUPPORTED_FILE),
         ("notes.exe", b"text", "application/octet-stream", RefusalCode.UNSUPPORTED_FILE),
         ("", b"text", "text/plain", RefusalCode.BAD_INPUT),
@@ -146,7 +165,7 @@ async def test_a_file_that_is_not_read_is_refused_at_once(
 async def test_a_file_that_breaks_further_in_fails_with_advice(
     study_world: StudyWorld,
 ) -> None:
-    key = await study_world.upload("latin.txt", b"Fine. " * 20_000 + "caf\xe9 ".encode("latin-1"))
+    key = await study_world.upload("latin.txt", b"Fine. " * 20_000 + b"caf\xe9 \xc3\xa9")
     await ingest_document(study_world.work(), key)
     row = await document(study_world, key)
     assert row is not None
@@ -278,3 +297,109 @@ async def test_a_document_whose_job_was_lost_is_enqueued_again(
     await sweep_documents(world.work(), waiting_for=AT_ONCE)
     assert await jobs_of(world) == {key}
     assert await count(world, "SELECT count(*) FROM pgqueuer") == 1
+
+
+async def test_courses_and_organizations_are_served_in_turn(study_world: StudyWorld) -> None:
+    world = study_world
+    second = await add_course(world.database, world.organization_id, "SEC", world.instructor)
+    await upload_many(world, "net", world.course_id, 5)
+    await upload_many(world, "sec", second, 3)
+    await upload_many(world, "net-later", world.course_id, 1)
+    assert await order(world) == [
+        "net-0", "sec-0", "net-1", "net-2", "sec-1", "net-3", "net-4", "sec-2", "net-later-0",
+    ]  # fmt: skip
+
+
+async def test_an_organization_of_many_courses_has_no_more_turns(study_world: StudyWorld) -> None:
+    world = study_world
+    for n in range(3):
+        course = await add_course(world.database, world.organization_id, f"C{n}", world.instructor)
+        await upload_many(world, f"c{n}", course, 6)
+    other, course = await other_organization(world)
+    await upload_many(other, "other", course, 6)
+    first = (await order(world))[:12]
+    assert sum(name.startswith("other") for name in first) >= 4
+    assert len({name.partition("-")[0] for name in first}) == 4
+
+
+async def test_a_large_document_has_a_seat_of_its_own(study_world: StudyWorld) -> None:
+    large = await study_world.upload("large.txt", "A line of text.\n" * 70_000)
+    small = await study_world.upload("small.txt", "A line of text.")
+    async with study_world.database.read() as connection:
+        assert await outstanding(connection, documents.INGEST) == {small}
+        assert await outstanding(connection, documents.INGEST_LARGE) == {large}
+
+
+async def upload_many(world: StudyWorld, name: str, course: UUID, number: int) -> None:
+    for n in range(number):
+        await world.upload(f"{name}-{n}.txt", f"{name} {n}", course_id=course)
+
+
+async def order(world: StudyWorld) -> list[str]:
+    """The titles of waiting documents in the order in which the engine gives them out."""
+    async with world.database.read() as connection:
+        rows = await connection.execute(
+            text(
+                "SELECT d.title FROM pgqueuer q"
+                " JOIN document d ON d.id = encode(q.payload, 'hex')::uuid"
+                " ORDER BY q.priority DESC, q.id"
+            )
+        )
+        return list(rows.scalars())
+
+
+async def other_organization(world: StudyWorld) -> tuple[StudyWorld, UUID]:
+    organization = OrganizationRow(name="Other", slug="other-org")
+    async with world.database.transaction() as connection:
+        await add(connection, organization)
+    (teacher,) = await add_people(world.database, organization.id, ["teacher"])
+    course = await add_course(world.database, organization.id, "OTH", teacher)
+    other = replace(world, organization_id=organization.id, instructor=teacher, course_id=course)
+    return other, course
+
+
+@pytest.mark.parametrize(
+    ("written", "places"),
+    [
+        (write_pdf([["One."], [], ["Two."]], pictures=(2,)), ["page 1", "page 3"]),
+        (write_pptx([["First", "one"], ["Second", "two"]]), ["slide 1", "slide 2"]),
+        (write_xlsx([[["a", "b"], ["c", "d"]]]), ["Sheet no 1!B2:C3"]),
+        (write_notebook([["# Title"], ["x = 1"]]), ["cells 1-2"]),
+        (write_docx([["Title", "words"]]), [None]),
+    ],
+    ids=["pdf", "pptx", "xlsx", "ipynb", "docx"],
+)
+async def test_passages_know_their_place(
+    study_world: StudyWorld, written: Written, places: list[str | None]
+) -> None:
+    key = await study_world.upload(written.file_name, written.data)
+    await ingest_document(study_world.work(), key)
+    found = await chunks(study_world, key)
+    assert [c.location_label for c in found] == places
+    assert [c.page for c in found] == [
+        int(p.split()[1]) if p and p.startswith("page") else None for p in places
+    ]
+    row = await document(study_world, key)
+    assert row is not None
+    notes = ["PAGES_WITHOUT_TEXT"] if written.file_name == "x.pdf" else []
+    assert [note["code"] for note in row.notes] == notes
+
+
+async def test_a_file_is_read_as_what_it_is(study_world: StudyWorld) -> None:
+    key = await study_world.upload("notes.docx", write_xlsx([[["a"]]]).data)
+    await ingest_document(study_world.work(), key)
+    row = await document(study_world, key)
+    assert row is not None
+    assert row.media_type.endswith("spreadsheetml.sheet")
+    assert [note["code"] for note in row.notes] == ["TYPE_RECOGNISED"]
+
+
+async def test_a_passage_in_another_script_has_its_language(study_world: StudyWorld) -> None:
+    russian = "Это русский текст о компьютерных сетях и протоколах."
+    key = await study_world.upload("mixed.md", f"# One\n\nEnglish words.\n\n# Two\n\n{russian}\n")
+    await ingest_document(study_world.work(), key)
+    assert [c.language for c in await chunks(study_world, key)] == ["en", "und-Cyrl"]
+
+
+def test_places_are_those_the_database_takes() -> None:
+    assert tuple(LocationKind) == LOCATIONS

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.documents.chunking import MAX_CHARACTERS, TextChunk, chunk
-from agents.documents.extraction import MARKDOWN, PLAIN, ExtractedText, extract
+from agents.documents.extracted import ExtractedText, ExtractionFailure
+from agents.documents.media_types import MARKDOWN, PLAIN
 from agents.models.embedding import MiniLM
+from tests.agents.documents.written import read
 
 
 def words(text: str) -> int:
@@ -18,6 +20,10 @@ def words(text: str) -> int:
 
 def characters(text: str) -> int:
     return 2 * len(text)
+
+
+def source_of(text: str, kind: str = MARKDOWN) -> ExtractedText:
+    return read(text.encode("utf-8", "replace"), "x.md" if kind == MARKDOWN else "x.txt")
 
 
 def assert_faithful(source: ExtractedText, chunks: tuple[TextChunk, ...]) -> None:
@@ -52,8 +58,8 @@ texts = st.one_of(
 def test_chunks_are_slices_in_order_that_hold_everything(text, markdown, count):
     kind = MARKDOWN if markdown else PLAIN
     try:
-        source = extract(text.encode("utf-8", "replace"), media_type=kind)
-    except Exception:  # noqa: BLE001 - refusals are the other file's subject
+        source = source_of(text, kind)
+    except ExtractionFailure:  # the other file's subject
         return
     chunks = chunk(source, count_tokens=count, target_tokens=20, max_tokens=30)
     assert_faithful(source, chunks)
@@ -66,7 +72,7 @@ def test_sections_are_not_mixed_and_know_their_headings():
     text = (
         "# Course\n\nIntro.\n\n## TCP\n\n### Windows\n\nThe window slides.\n\n## UDP\n\nNo window."
     )
-    chunks = chunk(ExtractedText(text, (), MARKDOWN), count_tokens=words)
+    chunks = chunk(source_of(text, MARKDOWN), count_tokens=words)
     assert [found.heading_path for found in chunks] == [
         ("Course",), ("Course", "TCP", "Windows"), ("Course", "UDP"),
     ]  # fmt: skip
@@ -76,26 +82,26 @@ def test_sections_are_not_mixed_and_know_their_headings():
 def test_code_that_fits_is_whole_and_its_comments_are_no_headings():
     code = "```python\n" + "\n".join(f"# step {n}\nx = {n}" for n in range(20)) + "\n```"
     text = "# Code\n\n" + "Some words before it. " * 20 + "\n\n" + code + "\n\nAfter."
-    chunks = chunk(ExtractedText(text, (), MARKDOWN), count_tokens=words)
+    chunks = chunk(source_of(text, MARKDOWN), count_tokens=words)
     assert any(code in found.text for found in chunks)
     assert {found.heading_path for found in chunks} == {("Code",)}
 
 
 def test_front_matter_is_no_heading():
     text = "---\ntitle: Layers\n---\n\n# Layers\n\nText."
-    chunks = chunk(ExtractedText(text, (), MARKDOWN), count_tokens=words)
+    chunks = chunk(source_of(text, MARKDOWN), count_tokens=words)
     assert chunks[-1].heading_path == ("Layers",)
 
 
 def test_long_paragraph_is_cut_between_sentences():
     text = "This is a sentence of a paragraph. " * 100
-    chunks = chunk(ExtractedText(text, (), PLAIN), count_tokens=words, target_tokens=50)
+    chunks = chunk(source_of(text, PLAIN), count_tokens=words, target_tokens=50)
     assert len(chunks) > 10
     assert all(found.text.startswith("This") and found.text.endswith(".") for found in chunks)
 
 
 def test_pages_of_plain_text_are_not_mixed():
-    source = extract(b"first page\f\nsecond page\n\nmore\f", media_type=PLAIN)
+    source = source_of("first page\f\nsecond page\n\nmore\f", PLAIN)
     chunks = chunk(source, count_tokens=words)
     assert [(found.page, found.text) for found in chunks] == [
         (1, "first page"), (2, "second page\n\nmore"),
@@ -119,7 +125,7 @@ def test_work_is_linear_in_any_text(text):
         counted += len(part) + 1
         return len(part)
 
-    source = ExtractedText(text, (), MARKDOWN)
+    source = source_of(text, MARKDOWN)
     assert_faithful(source, chunk(source, count_tokens=count))
     assert counted < 12 * len(text)
 
@@ -130,7 +136,7 @@ def test_the_embedders_own_tokenizer_bounds_every_chunk():
         f"# Part {n}\n\n" + "Congestion control halves the window, see RFC 5681. " * 30
         for n in range(5)
     ) + "\n\n" + "0123456789abcdef" * 500  # fmt: skip
-    source = ExtractedText(text, (), MARKDOWN)
+    source = source_of(text, MARKDOWN)
     chunks = chunk(source, count_tokens=model.count_tokens)
     assert_faithful(source, chunks)
     assert max(found.tokens for found in chunks) <= model.max_tokens
@@ -140,4 +146,4 @@ def test_the_embedders_own_tokenizer_bounds_every_chunk():
 
 def test_limits_must_be_possible():
     with pytest.raises(ValueError, match="target_tokens"):
-        chunk(ExtractedText("a", (), PLAIN), count_tokens=len, target_tokens=9, max_tokens=8)
+        chunk(source_of("a", PLAIN), count_tokens=len, target_tokens=9, max_tokens=8)
