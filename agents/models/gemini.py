@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from agents.models.failures import FailureKind, ModelFailure, of_status
 from agents.models.gemini_messages import Answer, contents_of, tools_of
-from agents.models.provider_client import CallOptions, ProviderClient
+from agents.models.provider_client import CallOptions, ProviderClient, closing_responses
 from agents.models.retry import retry_after, retry_info
 from agents.models.schemas import answer_schema
 from agents.models.stopping import pumped, stoppable
@@ -111,14 +111,15 @@ class GeminiClient(ProviderClient):
     async def _chunks(
         self, contents: list[types.Content], config: types.GenerateContentConfig
     ) -> AsyncGenerator[types.GenerateContentResponse, None]:
-        with self._failures(FailureKind.UNAVAILABLE):
-            stream: Any = await self._client.aio.models.generate_content_stream(
-                model=self._model, contents=contents, config=config
-            )
-        with self._failures(FailureKind.BROKEN):
-            async with aclosing(stream):
-                async for chunk in stream:
-                    yield chunk
+        async with closing_responses():
+            with self._failures(FailureKind.UNAVAILABLE):
+                stream: Any = await self._client.aio.models.generate_content_stream(
+                    model=self._model, contents=contents, config=config
+                )
+            with self._failures(FailureKind.BROKEN):
+                async with aclosing(stream):
+                    async for chunk in stream:
+                        yield chunk
 
     def _finished(self, response: types.GenerateContentResponse) -> CreateResult:
         answer = Answer(self._model)

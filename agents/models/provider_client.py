@@ -1,9 +1,11 @@
 """What the clients of all providers share: options, sums, and counts made without asking."""
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 from autogen_core.models import ChatCompletionClient, LLMMessage, ModelInfo, RequestUsage
@@ -31,13 +33,41 @@ class CallOptions:
     connect_seconds: float = 10.0
 
 
+_OPENED: ContextVar[list[httpx2.Response] | None] = ContextVar("opened", default=None)
+
+
+class _Client(httpx2.AsyncClient):
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        response = await super().send(request, **options)
+        opened = _OPENED.get()
+        if opened is not None:
+            opened.append(response)
+        return response
+
+
+@asynccontextmanager
+async def closing_responses() -> AsyncIterator[None]:
+    """Closes at the end what the task's requests have opened.
+
+    google-genai's stream is a chain of generators, of which closing the outermost leaves the
+    response open until the garbage collector comes by.
+    """
+    opened: list[httpx2.Response] = []
+    _OPENED.set(opened)
+    try:
+        yield
+    finally:
+        for response in opened:
+            await response.aclose()
+
+
 def http_client(options: CallOptions, connections: int) -> httpx2.AsyncClient:
     """The one transport of all providers' SDKs.
 
     Both SDKs run on httpx2 when given a client of it. Left alone, google-genai takes aiohttp where
     that is installed, with retries of its own, and httpx2 a pool of 100 connections.
     """
-    return httpx2.AsyncClient(
+    return _Client(
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         timeout=httpx2.Timeout(options.idle_seconds, connect=options.connect_seconds, pool=None),
         verify=tls(),

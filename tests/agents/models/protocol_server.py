@@ -134,14 +134,17 @@ class ProtocolServer:
             watching = asyncio.ensure_future(reader.read(1))
             await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
             if not answering.done():
-                self.left.set()
                 answering.cancel()
-                await asyncio.wait({answering})
-                return False
             watching.cancel()
-            await asyncio.wait({watching})
+            await asyncio.wait({answering, watching})
+            gone = not watching.cancelled()  # the end of the stream, or a reset
+            if gone:
+                watching.exception()
+            if answering.cancelled() or isinstance(answering.exception(), ConnectionError):
+                self.left.set()
+                return False
             answering.result()
-            return not reply.cut and watching.cancelled()
+            return not reply.cut and not gone
         finally:
             self.open_now -= 1
 
