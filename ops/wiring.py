@@ -31,8 +31,10 @@ from persistence.cache import open_cache
 from persistence.database import Database, create_database, open_database
 from persistence.followers import StreamFollowers, open_followers
 from persistence.migrations import migrate
+from persistence.objects import open_storage
 from persistence.visibility import Viewer
 from resolvers.context import utc_now
+from resolvers.files import FileRules, Files
 from resolvers.sign_in import SignInResources
 from resolvers.work import WorkResources
 
@@ -55,6 +57,7 @@ class Resources:
     provider_tokens: ProviderTokens
     sign_in: SignInResources
     metrics: Metrics
+    files: Files
 
     def issue_token(self, user_id: UUID, organization_id: UUID, seconds: int) -> str:
         """An access token made on the command line, of up to 12 hours."""
@@ -91,6 +94,7 @@ class Resources:
             embedding_model=self.embedder.name,
             grading_team=grading_team,
             study_team=study_team,
+            storage=self.files.storage,
             lease_seconds=self.settings.lease_seconds,
             metrics=self.metrics,
             grading_concurrency=self.settings.worker_concurrency,
@@ -113,6 +117,21 @@ async def database_address(settings: Settings) -> AsyncIterator[str]:
 def direct_address(settings: Settings, dsn: str) -> str:
     """The address that bypasses a pooler: for LISTEN, jobs and migrations."""
     return dsn if settings.direct_url is None else settings.direct_url.get_secret_value()
+
+
+def open_files(settings: Settings) -> Files:
+    """The storage of files and how much may come into it."""
+    storage = open_storage(
+        settings.storage_address,
+        endpoint=settings.storage_endpoint,
+        region=settings.storage_region,
+    )
+    return Files(storage, FileRules(multipart_bytes=settings.upload_bytes))
+
+
+def _tokens(settings: Settings, keys: SigningKeys) -> AccessTokens:
+    ttl = timedelta(seconds=settings.token_ttl_seconds)
+    return AccessTokens(keys, settings.token_issuer, settings.token_audience, ttl=ttl)
 
 
 @asynccontextmanager
@@ -148,12 +167,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             embedder=embedder,
             query_embedder=CachedEmbedder(embedder, embedder.name, embedder.dimension, cache),
             keys=keys,
-            tokens=AccessTokens(
-                keys,
-                settings.token_issuer,
-                settings.token_audience,
-                ttl=timedelta(seconds=settings.token_ttl_seconds),
-            ),
+            tokens=_tokens(settings, keys),
             login=ProviderLogin(providers),
             provider_tokens=ProviderTokens(providers, time.time),
             sign_in=SignInResources(
@@ -165,4 +179,5 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 refresh_life=timedelta(days=settings.refresh_days),
             ),
             metrics=metrics,
+            files=open_files(settings),
         )

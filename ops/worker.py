@@ -1,7 +1,7 @@
 """The worker: runs jobs, numbers events, feeds runs and heals what a dead worker left."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from loguru import logger
@@ -15,6 +15,7 @@ from persistence.streams import Sequencer
 from resolvers.documents_work import ingest_document, sweep_documents
 from resolvers.grading_runs import FEED_TOPIC
 from resolvers.grading_work import feed, grade_task, sweep
+from resolvers.originals import move_originals, sweep_objects
 from resolvers.study_work import answer_message, sweep_messages
 from resolvers.work import WorkResources
 
@@ -44,6 +45,27 @@ async def _repeat(tick: Tick, work: WorkResources, seconds: float, stop: asyncio
                 await stop.wait()
         except TimeoutError:
             continue
+
+
+async def _end_stalled(work: WorkResources) -> None:
+    async with work.database.read() as connection:
+        if ended := await end_stalled(connection):
+            logger.warning("{} transactions of a process that stalled were ended", ended)
+
+
+async def _seal(work: WorkResources) -> None:
+    await seal(work.database)
+
+
+SWEEPS: Sequence[Tick] = (
+    _end_stalled,
+    _seal,
+    sweep,
+    sweep_messages,
+    sweep_documents,
+    sweep_objects,
+    move_originals,
+)
 
 
 async def run_worker(resources: Resources, stop: asyncio.Event) -> None:
@@ -77,7 +99,7 @@ async def run_worker(resources: Resources, stop: asyncio.Event) -> None:
         group.create_task(sequencer.run(drained))
         group.create_task(run_jobs())
         group.create_task(_feed(work, stop))
-        for tick in (_end_stalled, _seal, sweep, sweep_messages, sweep_documents):
+        for tick in SWEEPS:
             group.create_task(_repeat(tick, work, SWEEP_SECONDS, stop))
         group.create_task(_repeat(_prune, work, PRUNE_SECONDS, stop))
         group.create_task(_repeat(_count_jobs, work, COUNT_SECONDS, stop))
@@ -93,16 +115,6 @@ async def _feed(work: WorkResources, stop: asyncio.Event) -> None:
             await asyncio.wait({waiting, hinted}, return_when=asyncio.FIRST_COMPLETED)
             for one in (waiting, hinted):
                 one.cancel()
-
-
-async def _end_stalled(work: WorkResources) -> None:
-    async with work.database.read() as connection:
-        if ended := await end_stalled(connection):
-            logger.warning("{} transactions of a process that stalled were ended", ended)
-
-
-async def _seal(work: WorkResources) -> None:
-    await seal(work.database)
 
 
 async def _prune(work: WorkResources) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from persistence.database import Conflict, Connection, change, fetch, fetch_one
+from persistence import stored_objects
+from persistence.database import Conflict, Connection, add, change, fetch, fetch_one
 from persistence.keyset import Page, page, pages_by_parent
 from persistence.lifecycle.documents import DOCUMENT, DocumentEvent, DocumentState
 from persistence.tables.documents import (
@@ -125,11 +126,12 @@ async def extents(connection: Connection, document_ids: Sequence[UUID]) -> dict[
 
 
 async def add_document(
-    connection: Connection, document: DocumentRow, original: bytes
+    connection: Connection, document: DocumentRow, object_id: UUID
 ) -> DocumentRow | None:
-    """Stores a document with its bytes; None when it is new, else the one with this content.
+    """Stores a document with its file; None when it is new, else the one with this content.
 
-    Raises `Conflict` when the other one has just failed or been deleted.
+    Raises `Conflict` when the other one has just failed or been deleted, and when the object was
+    given up meanwhile.
     """
     values = {
         c.name: getattr(document, c.name)
@@ -148,19 +150,13 @@ async def add_document(
         same = await document_with_content(connection, document.course_id, document.sha256)
         if same is None:
             raise Conflict
+        await stored_objects.doom(connection, [object_id])
         return same
+    await stored_objects.keep(connection, object_id, document.byte_size)
     version = DocumentVersionRow(
-        organization_id=document.organization_id, document_id=document.id, original=original
+        organization_id=document.organization_id, document_id=document.id, object_id=object_id
     )
-    await connection.execute(
-        insert(document_versions).values(
-            id=version.id,
-            organization_id=version.organization_id,
-            document_id=version.document_id,
-            number=version.number,
-            original=original,
-        )
-    )
+    await add(connection, version)
     return None
 
 
@@ -193,6 +189,13 @@ async def delete_document(connection: Connection, document: DocumentRow) -> None
         update(documents)
         .where(documents.c.id == document.id, documents.c.state == document.state)
         .values(state=state, fence=documents.c.fence + 1, failure=None),
+    )
+    await stored_objects.doom(
+        connection,
+        select(document_versions.c.object_id).where(
+            document_versions.c.document_id == document.id,
+            document_versions.c.object_id.is_not(None),
+        ),
     )
     await connection.execute(
         delete(document_versions).where(document_versions.c.document_id == document.id)

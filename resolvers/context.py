@@ -12,6 +12,7 @@ from persistence.followers import StreamFollowers
 from persistence.visibility import Viewer
 from resolvers import access
 from resolvers.access import Permission
+from resolvers.files import Files
 from resolvers.refusals import Refusal, RefusalCode
 
 
@@ -46,6 +47,7 @@ class RequestContext:
     bus: Bus
     followers: StreamFollowers
     embedder: QueryEmbedder
+    files: Files
     signed_in: Viewer | None
     correlation_id: str
     now: Callable[[], datetime] = utc_now

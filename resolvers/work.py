@@ -11,6 +11,7 @@ from agents.study.team import StudyTeam
 from observability.metrics import Metrics
 from persistence.bus import Bus
 from persistence.database import Database
+from persistence.objects import ObjectStorage
 from resolvers.context import utc_now
 
 
@@ -27,6 +28,7 @@ class WorkResources:
     grading_team: Callable[[PassageSearch], GradingTeam]
     """A fresh team for one task, over a search the caller has bound to a course and viewer."""
     study_team: Callable[[PassageSearch], StudyTeam]
+    storage: ObjectStorage
     metrics: Metrics = field(default_factory=Metrics)
     lease_seconds: float = 30.0
     grading_concurrency: int = 4

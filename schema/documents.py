@@ -122,6 +122,7 @@ class DocumentMutations:
         payload=UploadDocumentPayload,
         noun="document",
         load=documents.load_documents,
+        prepare=documents.store_file,
         text="Takes in a file and has it made searchable; watch the document's `state`.",
     )
     delete_document = mutation(

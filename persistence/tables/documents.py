@@ -50,19 +50,25 @@ class DocumentRow(Stamped, table=True):
 
 
 class DocumentVersionRow(Stamped, table=True):
-    """The bytes as they came, and the canonical text (NFC) that all offsets refer to."""
+    """A file as it came, and the canonical text (NFC) that all offsets refer to."""
 
     __tablename__ = "document_version"
     __table_args__ = (
         tenant_key(),
         within_tenant("document_id", "document", ondelete="CASCADE"),
+        within_tenant("object_id", "stored_object"),
         UniqueConstraint("document_id", "number"),
+        Index("ix_document_version_object", "organization_id", "object_id"),
+        Index("ix_document_version_unmoved", "id", postgresql_where="original IS NOT NULL"),
     )
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     organization_id: UUID
     document_id: UUID
     number: int = 1
-    original: bytes = Field(sa_type=LargeBinary)
+    object_id: UUID | None = None
+    """The bytes, in the object storage; None until they are there."""
+    original: bytes | None = Field(default=None, sa_type=LargeBinary)
+    """The bytes of a file that came before there was an object storage, until it is moved."""
     text: str | None = None
 
 
