@@ -37,3 +37,34 @@ class FileSettings(BaseSettings):
         description="Address of an S3-compatible server, as https://s3.example.edu. Empty: AWS.",
     )
     storage_region: str = Field("", description="Region of the S3 bucket, as eu-central-1.")
+    document_bytes: int = Field(
+        100_000_000,
+        ge=1_000,
+        le=2_147_483_647,
+        description="Largest document, sent by createUpload or fetched, in bytes.",
+    )
+    import_bytes: int = Field(
+        2_000_000_000,
+        ge=1_000,
+        le=2_147_483_647,
+        description="Largest file staff send for an import, in bytes.",
+    )
+    upload_hours: float = Field(
+        12.0,
+        ge=0.1,
+        le=12,
+        description="Time to send an upload and use it, in hours. At most 12: the keys that sign "
+        "its address may be gone then.",
+    )
+    open_uploads: int = Field(
+        20, ge=1, le=10_000, description="Uploads a person may have under way at once."
+    )
+    waiting_documents: int = Field(
+        500, ge=1, description="Documents of a person that may wait to be read."
+    )
+    course_bytes: int = Field(
+        20_000_000_000, ge=1_000, description="Bytes of all documents of a course, with uploads."
+    )
+    organization_bytes: int = Field(
+        1_000_000_000_000, ge=1_000, description="Bytes an organization may have in the storage."
+    )

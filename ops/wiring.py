@@ -19,6 +19,7 @@ from agents.study.team import StudyTeam
 from observability.metrics import Metrics
 from ops.auth import AccessTokens
 from ops.embedded_postgres import embedded_postgres
+from ops.file_links import SignedLinks
 from ops.settings import Settings
 from ops.sign_in.login import PROVIDER_SECONDS, ProviderLogin
 from ops.sign_in.passwords import Argon2Passwords
@@ -57,6 +58,7 @@ class Resources:
     provider_tokens: ProviderTokens
     sign_in: SignInResources
     metrics: Metrics
+    links: SignedLinks
     files: Files
 
     def issue_token(self, user_id: UUID, organization_id: UUID, seconds: int) -> str:
@@ -119,14 +121,28 @@ def direct_address(settings: Settings, dsn: str) -> str:
     return dsn if settings.direct_url is None else settings.direct_url.get_secret_value()
 
 
-def open_files(settings: Settings) -> Files:
+def open_files(settings: Settings, links: SignedLinks) -> Files:
     """The storage of files and how much may come into it."""
     storage = open_storage(
         settings.storage_address,
         endpoint=settings.storage_endpoint,
         region=settings.storage_region,
     )
-    return Files(storage, FileRules(multipart_bytes=settings.upload_bytes))
+    return Files(storage, links, file_rules(settings))
+
+
+def file_rules(settings: Settings) -> FileRules:
+    """How much may come, as configured."""
+    return FileRules(
+        multipart_bytes=settings.upload_bytes,
+        document_bytes=settings.document_bytes,
+        import_bytes=settings.import_bytes,
+        upload_life=timedelta(hours=settings.upload_hours),
+        open_uploads=settings.open_uploads,
+        waiting_documents=settings.waiting_documents,
+        course_bytes=settings.course_bytes,
+        organization_bytes=settings.organization_bytes,
+    )
 
 
 def _tokens(settings: Settings, keys: SigningKeys) -> AccessTokens:
@@ -157,6 +173,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         await stack.enter_async_context(http)
         providers = [ProviderKeys(provider, http) for provider in settings.oidc_providers]
         keys = SigningKeys.load_or_create(settings.signing_key_path)
+        links = SignedLinks(keys, settings.public_url)
         embedder = MiniLM()
         stack.callback(embedder.close)
         yield Resources(
@@ -179,5 +196,6 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 refresh_life=timedelta(days=settings.refresh_days),
             ),
             metrics=metrics,
-            files=open_files(settings),
+            links=links,
+            files=open_files(settings, links),
         )

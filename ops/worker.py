@@ -17,6 +17,7 @@ from resolvers.grading_runs import FEED_TOPIC
 from resolvers.grading_work import feed, grade_task, sweep
 from resolvers.originals import move_originals, sweep_objects
 from resolvers.study_work import answer_message, sweep_messages
+from resolvers.uploads import sweep_uploads
 from resolvers.work import WorkResources
 
 FEED_SECONDS = 0.5
@@ -63,6 +64,7 @@ SWEEPS: Sequence[Tick] = (
     sweep,
     sweep_messages,
     sweep_documents,
+    sweep_uploads,
     sweep_objects,
     move_originals,
 )

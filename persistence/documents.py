@@ -130,8 +130,8 @@ async def add_document(
 ) -> DocumentRow | None:
     """Stores a document with its file; None when it is new, else the one with this content.
 
-    Raises `Conflict` when the other one has just failed or been deleted, and when the object was
-    given up meanwhile.
+    The object is one to keep; it is given up when the content is there. Raises `Conflict` when the
+    other one has just failed or been deleted.
     """
     values = {
         c.name: getattr(document, c.name)
@@ -152,7 +152,6 @@ async def add_document(
             raise Conflict
         await stored_objects.doom(connection, [object_id])
         return same
-    await stored_objects.keep(connection, object_id, document.byte_size)
     version = DocumentVersionRow(
         organization_id=document.organization_id, document_id=document.id, object_id=object_id
     )

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 
 from persistence.database import Connection, fetch, fetch_one
 from persistence.lifecycle.documents import DOCUMENT, DocumentEvent, DocumentState
@@ -79,8 +79,17 @@ class StoredOriginal:
     inline: bytes | None
 
 
-async def original_of(connection: Connection, document_id: UUID) -> StoredOriginal | None:
+async def original_to_read(connection: Connection, document_id: UUID) -> StoredOriginal | None:
     """The newest version of an UPLOADED document; None when there is none to take."""
+    return await stored_original(
+        connection, document_id, documents.c.state == DocumentState.UPLOADED
+    )
+
+
+async def stored_original(
+    connection: Connection, document_id: UUID, *conditions: ColumnElement[bool]
+) -> StoredOriginal | None:
+    """The newest version of a document; None when there is none."""
     row = (
         await connection.execute(
             select(
@@ -93,7 +102,7 @@ async def original_of(connection: Connection, document_id: UUID) -> StoredOrigin
             .join(
                 stored_objects, stored_objects.c.id == document_versions.c.object_id, isouter=True
             )
-            .where(documents.c.id == document_id, documents.c.state == DocumentState.UPLOADED)
+            .where(documents.c.id == document_id, *conditions)
             .order_by(document_versions.c.number.desc())
             .limit(1)
         )

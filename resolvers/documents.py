@@ -13,7 +13,7 @@ from agents.documents.extraction import (
     extract,
     media_type_of,
 )
-from persistence import courses, documents, jobs, streams
+from persistence import courses, documents, jobs, stored_objects, streams
 from persistence.database import Connection
 from persistence.documents import Extent
 from persistence.keyset import Page
@@ -22,7 +22,7 @@ from persistence.objects import PIECE_BYTES
 from persistence.tables.courses import CourseRow
 from persistence.tables.documents import ChunkRow, DocumentRow
 from persistence.tables.records import StreamKind
-from resolvers import checks
+from resolvers import checks, quotas
 from resolvers.access import Permission, missing
 from resolvers.context import RequestContext
 from resolvers.global_ids import key_of
@@ -101,6 +101,17 @@ async def get_extents(parents: Sequence[DocumentRow], context: RequestContext) -
     return [found.get(d.id, Extent(0, None)) for d in parents]
 
 
+async def get_original_urls(
+    parents: Sequence[DocumentRow], context: RequestContext
+) -> list[str | None]:
+    """Where the viewer, who sees these documents, downloads their originals for now."""
+    viewer, links = context.viewer, context.files.links
+    return [
+        None if d.state == DocumentState.DELETED else links.original_url(viewer, d.id)
+        for d in parents
+    ]
+
+
 async def store_file(
     context: RequestContext, *, course_id: str, file: UploadedFile, **_: object
 ) -> dict[str, StoredFile]:
@@ -111,6 +122,8 @@ async def store_file(
         raise Refusal(RefusalCode.BAD_INPUT, "Send the file as a part of a multipart form.", _FILE)
     head = await file.read(HEAD_BYTES)
     recognise(file_name(file.filename), file.content_type, head, _FILE)
+    async with context.database.transaction() as connection:
+        await quotas.check_document(context, connection, course, len(head))
     most = context.files.rules.multipart_bytes
     stored = await store(
         context.database,
@@ -173,6 +186,9 @@ async def take_in(
     rows = await courses.courses_by_id(connection, viewer, [course_id])
     if not rows:
         raise missing("course", ("input", "courseId"))
+    await quotas.check_document(
+        context, connection, course_id, 0 if stored.kept else stored.byte_size
+    )
     name = incoming.file_name
     title = PurePath(name).stem or name if incoming.title is None else incoming.title
     document = DocumentRow(
@@ -186,6 +202,8 @@ async def take_in(
         sha256=stored.sha256,
         language=rows[0].language,
     )
+    if not stored.kept:
+        await stored_objects.keep(connection, stored.object_id, stored.byte_size)
     same = await documents.add_document(connection, document, stored.object_id)
     if same is not None:
         return same.id

@@ -10,9 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
-from persistence import documents_work, stored_objects
+from persistence import documents, documents_work, stored_objects
 from persistence.database import Database
+from persistence.documents_work import StoredOriginal
 from persistence.objects import ObjectStorage, StorageDown, one_piece
+from persistence.users import Proof, find_viewer
+from resolvers.access import missing
+from resolvers.refusals import Refusal, RefusalCode
 from resolvers.work import WorkResources
 
 logger = logging.getLogger(__name__)
@@ -26,12 +30,13 @@ _SWEPT = 200
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file in the storage that no row points at yet. `head` is its first 64 KiB."""
+    """A file in the storage. `head` is its first 64 KiB; `kept` says that a row points at it."""
 
     object_id: UUID
     byte_size: int
     sha256: str
     head: bytes
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ async def on_disk(resources: WorkResources, document_id: UUID) -> AsyncIterator[
     Raises `StorageDown`, `ObjectMissing`. The file goes with the context.
     """
     async with resources.database.read() as connection:
-        found = await documents_work.original_of(connection, document_id)
+        found = await documents_work.original_to_read(connection, document_id)
     if found is None:
         yield None
         return
@@ -156,3 +161,41 @@ async def move_originals(resources: WorkResources) -> None:
             await stored_objects.keep(connection, stored.object_id, stored.byte_size)
         else:
             await stored_objects.doom(connection, [stored.object_id])
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An original somebody may have: what it is, and where its bytes are."""
+
+    file_name: str
+    media_type: str
+    sha256: str
+    byte_size: int
+    where: StoredOriginal
+
+
+async def find_download(database: Database, proof: Proof, document_id: UUID) -> Download:
+    """The original of a document this person may read now. Raises `Refusal`."""
+    async with database.read() as connection:
+        viewer = await find_viewer(connection, proof)
+        if viewer is None:
+            raise Refusal(
+                RefusalCode.FORBIDDEN, "Whoever this address was made for has no access any more."
+            )
+        rows = await documents.documents_by_id(connection, viewer, [document_id])
+        where = await documents_work.stored_original(connection, document_id)
+    if not rows or where is None:
+        raise missing("document")
+    (row,) = rows
+    return Download(row.file_name, row.media_type, row.sha256, row.byte_size, where)
+
+
+async def content_of(
+    storage: ObjectStorage, download: Download, start: int, end: int
+) -> AsyncIterator[bytes]:
+    """Bytes `start` to `end` (exclusive) of an original."""
+    if download.where.key is None:
+        yield (download.where.inline or b"")[start:end]
+        return
+    async for piece in storage.read(download.where.key, start, end):
+        yield piece

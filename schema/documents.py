@@ -1,6 +1,6 @@
 """Course material, as the API shows it."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -8,13 +8,21 @@ import strawberry
 from strawberry.file_uploads import Upload
 
 from persistence.lifecycle.documents import DocumentState
-from resolvers import documents
+from resolvers import documents, documents_follow
 from resolvers.access import Permission
 from resolvers.context import RequestContext
+from resolvers.documents_follow import DocumentEventKind
 from schema.enums import described_enum
-from schema.fields import UserError, batched, described, mutation
+from schema.fields import UserError, batched, described, mutation, subscription
 from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connections
 
+described_enum(
+    DocumentEventKind,
+    "What an event of a document tells.",
+    SNAPSHOT="Where it stands; always the first.",
+    DOCUMENT_STATE="Its state has changed. Numbered.",
+    PROGRESS="More of it was indexed; not numbered.",
+)
 described_enum(
     DocumentState,
     "Where a document stands.",
@@ -76,6 +84,14 @@ class Document(Node):
     async def chunk_count(parents: Sequence[Any], context: RequestContext) -> Sequence[int]:
         return [extent.chunks for extent in await documents.get_extents(parents, context)]
 
+    @batched(
+        "Where the viewer downloads the file as it came, for five minutes and while they may read "
+        "it; the address is signed and needs no token. A path of this server unless "
+        "ASSAY_PUBLIC_URL is set. Null once it is DELETED."
+    )
+    async def original_url(parents: Sequence[Any], context: RequestContext) -> Sequence[str | None]:
+        return await documents.get_original_urls(parents, context)
+
     @batched("Its passages in reading order.", first=FIRST, after=AFTER)
     async def chunks(
         parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
@@ -134,6 +150,31 @@ class DocumentMutations:
         load=documents.load_documents,
         text="Takes a document away, with the quotations answers made of it.",
     )
+
+
+@strawberry.type(description="Something that happened to a document, or where it stands.")
+class DocumentProgressEvent:
+    seq: int = described("The event's number, or that of the last one before it.")
+    kind: DocumentEventKind = described("What it tells.")
+    at: datetime = described("When it happened.")
+    document: Document = described("The document as it is now.")
+
+
+@strawberry.type
+class DocumentSubscriptions:
+    @subscription(
+        "A document on its way to being searchable: its state first, then each event in order, "
+        "each once. Ends once it is READY, FAILED, NO_TEXT or DELETED and everything was told. "
+        "`afterSeq` beyond the last event is refused with RESYNC.",
+        Permission.DOCUMENT_READ,
+        document_id="The document.",
+        after_seq="The number of the last event you have; leave out to begin with the state now.",
+    )
+    async def document_progress(
+        context: RequestContext, document_id: strawberry.ID, after_seq: int | None = None
+    ) -> AsyncGenerator[DocumentProgressEvent, None]:
+        async for event in documents_follow.follow_document(context, document_id, after_seq):
+            yield event
 
 
 LOADERS = {"Document": documents.load_documents, "Chunk": documents.load_chunks}

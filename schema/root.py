@@ -22,6 +22,7 @@ from schema import (
     rubrics,
     study,
     submissions,
+    uploads,
 )
 from schema import users as people
 from schema.fields import root_field
@@ -44,6 +45,7 @@ NOUNS = (
     rubrics,
     study,
     submissions,
+    uploads,
 )
 
 LOADERS: dict[str, Loader] = {
@@ -87,12 +89,15 @@ class Mutation(
     rubrics.RubricMutations,
     study.StudyMutations,
     submissions.SubmissionMutations,
+    uploads.UploadMutations,
 ):
     pass
 
 
 @strawberry.type(description="What can be followed live.")
-class Subscription(grading.GradingSubscriptions, study.StudySubscriptions):
+class Subscription(
+    documents.DocumentSubscriptions, grading.GradingSubscriptions, study.StudySubscriptions
+):
     pass
 
 

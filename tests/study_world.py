@@ -14,6 +14,8 @@ import pytest
 from agents.models.embedding import MiniLM
 from agents.ports import PassageSearch
 from agents.study.team import StudyTeam
+from ops.file_links import SignedLinks
+from ops.signing_keys import SigningKeys
 from persistence.backends import open_bus
 from persistence.bus import Bus
 from persistence.database import Database, add
@@ -32,6 +34,7 @@ from resolvers.files import Files
 from resolvers.global_ids import global_id
 from resolvers.work import WorkResources
 
+KEYS = SigningKeys.generate()
 MATERIAL = {
     "routing.md": (
         "# Routing\n\nA router forwards each packet towards its destination. It looks up the "
@@ -232,7 +235,7 @@ async def study_world(
             instructor,
             ann,
             bob,
-            Files(open_storage((tmp_path / "originals").as_uri())),
+            Files(open_storage((tmp_path / "originals").as_uri()), SignedLinks(KEYS, "")),
         )
 
 

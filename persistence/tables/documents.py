@@ -32,6 +32,12 @@ class DocumentRow(Stamped, table=True):
             unique=True,
             postgresql_where="state NOT IN ('FAILED', 'NO_TEXT', 'DELETED')",
         ),
+        Index("ix_document_course", "organization_id", "course_id"),
+        Index(
+            "ix_document_waiting",
+            "uploaded_by",
+            postgresql_where="state IN ('UPLOADED', 'EXTRACTING', 'CHUNKING', 'EMBEDDING')",
+        ),
     )
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     organization_id: UUID

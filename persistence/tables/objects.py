@@ -29,6 +29,7 @@ class StoredObjectRow(Stamped, table=True):
         one_of("state", ObjectState),
         CheckConstraint("byte_size >= 0", name="byte_size"),
         UniqueConstraint("key"),
+        Index("ix_stored_object_size", "organization_id", postgresql_include=["byte_size"]),
         Index("ix_stored_object_unkept", "created_at", postgresql_where="state <> 'KEPT'"),
     )
     id: UUID = Field(default_factory=uuid7, primary_key=True)

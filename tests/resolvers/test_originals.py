@@ -13,7 +13,6 @@ from persistence.objects import ObjectMissing, ObjectStorage, one_piece, open_st
 from resolvers import documents
 from resolvers.access import Permission
 from resolvers.documents_work import ingest_document, sweep_documents
-from resolvers.files import Files
 from resolvers.global_ids import global_id
 from resolvers.originals import move_originals, sweep_objects
 from resolvers.refusals import Refusal, RefusalCode
@@ -28,7 +27,7 @@ OBJECTS = "SELECT count(*) FROM stored_object"
 @pytest.fixture
 def world(study_world: StudyWorld, storage: ObjectStorage) -> StudyWorld:
     """The course, with its files in each kind of storage."""
-    return replace(study_world, files=Files(storage))
+    return replace(study_world, files=replace(study_world.files, storage=storage))
 
 
 async def keys(world: StudyWorld) -> list[str]:
@@ -102,7 +101,8 @@ async def test_a_storage_that_is_away_refuses_and_loses_nothing(
     world = study_world
     key = await world.upload("routing.md", ROUTING)
     (tmp_path / "file").write_text("where the folder should be")
-    away = replace(world, files=Files(open_storage((tmp_path / "file").as_uri())))
+    storage = open_storage((tmp_path / "file").as_uri())
+    away = replace(world, files=replace(world.files, storage=storage))
     with pytest.raises(Refusal) as refused:
         await away.upload("transport.md", MATERIAL["transport.md"])
     assert refused.value.code == RefusalCode.UNAVAILABLE

@@ -73,6 +73,12 @@ def _objects() -> None:
         ["created_at"],
         postgresql_where=sa.text("state <> 'KEPT'"),
     )
+    op.create_index(
+        "ix_stored_object_size",
+        "stored_object",
+        ["organization_id"],
+        postgresql_include=["byte_size"],
+    )
 
 
 def _uploads() -> None:
@@ -148,6 +154,13 @@ def _versions() -> None:
         ["id"],
         postgresql_where=sa.text("original IS NOT NULL"),
     )
+    op.create_index("ix_document_course", "document", ["organization_id", "course_id"])
+    op.create_index(
+        "ix_document_waiting",
+        "document",
+        ["uploaded_by"],
+        postgresql_where=sa.text("state IN ('UPLOADED', 'EXTRACTING', 'CHUNKING', 'EMBEDDING')"),
+    )
 
 
 def downgrade() -> None:
@@ -157,6 +170,8 @@ def downgrade() -> None:
         "RAISE EXCEPTION 'originals are in the object storage: this cannot be undone'; "
         "END IF; END $$"
     )
+    for name in ("ix_document_course", "ix_document_waiting"):
+        op.drop_index(name, "document")
     op.drop_index("ix_document_version_unmoved", "document_version")
     op.drop_column("document_version", "object_id")
     op.alter_column("document_version", "original", nullable=False)
