@@ -1,10 +1,12 @@
 """Settings of files: where they lie, how large they may be, how many may come."""
 
+import re
+from ipaddress import ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
-from pydantic_settings import BaseSettings
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode
 
 
 def _storage_url(url: str) -> str:
@@ -19,6 +21,34 @@ def _storage_url(url: str) -> str:
 
 
 StorageUrl = Annotated[str, AfterValidator(_storage_url)]
+
+
+def _words(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+    return value
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"\*|(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", value):
+        raise ValueError("write each host as docs.example.edu or *.example.edu, without https://")
+    return value
+
+
+def _network(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError:
+        raise ValueError("write each network as 10.20.0.0/16") from None
+    return value
+
+
+Words = Annotated[
+    tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_words)
+]
+Networks = Annotated[
+    tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode, BeforeValidator(_words)
+]
 
 
 class FileSettings(BaseSettings):
@@ -67,4 +97,15 @@ class FileSettings(BaseSettings):
     )
     organization_bytes: int = Field(
         1_000_000_000_000, ge=1_000, description="Bytes an organization may have in the storage."
+    )
+    fetch_hosts: Words = Field(
+        (),
+        description="Hosts whose files may become documents by their address, separated by commas: "
+        "docs.example.edu, *.example.edu for all below it, * for all. Empty: none.",
+    )
+    fetch_http: bool = Field(False, description="Fetch from http:// addresses as well.")
+    fetch_networks: Networks = Field(
+        (),
+        description="Networks that are fetched from, at any port, although they are not public, as "
+        "10.20.0.0/16, separated by commas. Empty: none, and ports 443 and 80 alone.",
     )

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_network
 from uuid import UUID
 
 import httpx
@@ -19,6 +20,7 @@ from agents.study.team import StudyTeam
 from observability.metrics import Metrics
 from ops.auth import AccessTokens
 from ops.embedded_postgres import embedded_postgres
+from ops.file_fetching import GuardedFetcher
 from ops.file_links import SignedLinks
 from ops.settings import Settings
 from ops.sign_in.login import PROVIDER_SECONDS, ProviderLogin
@@ -35,6 +37,7 @@ from persistence.migrations import migrate
 from persistence.objects import open_storage
 from persistence.visibility import Viewer
 from resolvers.context import utc_now
+from resolvers.fetching import FetchRules
 from resolvers.files import FileRules, Files
 from resolvers.sign_in import SignInResources
 from resolvers.work import WorkResources
@@ -97,6 +100,8 @@ class Resources:
             grading_team=grading_team,
             study_team=study_team,
             storage=self.files.storage,
+            fetcher=GuardedFetcher(self.files.fetching),
+            document_bytes=self.files.rules.document_bytes,
             lease_seconds=self.settings.lease_seconds,
             metrics=self.metrics,
             grading_concurrency=self.settings.worker_concurrency,
@@ -128,7 +133,13 @@ def open_files(settings: Settings, links: SignedLinks) -> Files:
         endpoint=settings.storage_endpoint,
         region=settings.storage_region,
     )
-    return Files(storage, links, file_rules(settings))
+    return Files(storage, links, file_rules(settings), fetch_rules(settings))
+
+
+def fetch_rules(settings: Settings) -> FetchRules:
+    """What may be fetched, as configured."""
+    networks = tuple(ip_network(one) for one in settings.fetch_networks)
+    return FetchRules(settings.fetch_hosts, settings.fetch_http, networks)
 
 
 def file_rules(settings: Settings) -> FileRules:

@@ -12,6 +12,7 @@ from persistence.jobs import JobRunner, prune_log, queued_counts
 from persistence.sign_in import prune_sessions
 from persistence.stalled import end_stalled
 from persistence.streams import Sequencer
+from resolvers.documents_fetch import fetch_document, sweep_fetches
 from resolvers.documents_work import ingest_document, sweep_documents
 from resolvers.grading_runs import FEED_TOPIC
 from resolvers.grading_work import feed, grade_task, sweep
@@ -24,7 +25,7 @@ FEED_SECONDS = 0.5
 SWEEP_SECONDS = 2.0
 PRUNE_SECONDS = 600.0
 COUNT_SECONDS = 5.0
-ENTRYPOINTS = ("grade_task", "answer_message", "ingest_document")
+ENTRYPOINTS = ("grade_task", "answer_message", "ingest_document", "fetch_document")
 KEPT_JOB_LOG = timedelta(days=7)
 KEPT_SESSIONS = timedelta(days=90)
 
@@ -64,6 +65,7 @@ SWEEPS: Sequence[Tick] = (
     sweep,
     sweep_messages,
     sweep_documents,
+    sweep_fetches,
     sweep_uploads,
     sweep_objects,
     move_originals,
@@ -80,11 +82,13 @@ async def run_worker(resources: Resources, stop: asyncio.Event) -> None:
             "grade_task": lambda key: grade_task(work, key),
             "answer_message": lambda key: answer_message(work, key),
             "ingest_document": lambda key: ingest_document(work, key),
+            "fetch_document": lambda key: fetch_document(work, key),
         },
         {
             "grade_task": settings.worker_concurrency,
             "answer_message": settings.study_concurrency,
             "ingest_document": 1,
+            "fetch_document": 2,
         },
         drain_seconds=settings.drain_seconds,
     )

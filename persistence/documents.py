@@ -16,6 +16,7 @@ from persistence.tables.documents import (
     DocumentRow,
     DocumentVersionRow,
     chunks,
+    document_fetches,
     document_versions,
     documents,
 )
@@ -126,11 +127,12 @@ async def extents(connection: Connection, document_ids: Sequence[UUID]) -> dict[
 
 
 async def add_document(
-    connection: Connection, document: DocumentRow, object_id: UUID
+    connection: Connection, document: DocumentRow, object_id: UUID | None
 ) -> DocumentRow | None:
     """Stores a document with its file; None when it is new, else the one with this content.
 
-    The object is one to keep; it is given up when the content is there. Raises `Conflict` when the
+    The object is one to keep, given up when the content is there; None while it is to be fetched.
+    Raises `Conflict` when the
     other one has just failed or been deleted.
     """
     values = {
@@ -150,8 +152,10 @@ async def add_document(
         same = await document_with_content(connection, document.course_id, document.sha256)
         if same is None:
             raise Conflict
-        await stored_objects.doom(connection, [object_id])
+        await stored_objects.doom(connection, [] if object_id is None else [object_id])
         return same
+    if object_id is None:
+        return None
     version = DocumentVersionRow(
         organization_id=document.organization_id, document_id=document.id, object_id=object_id
     )
@@ -196,6 +200,5 @@ async def delete_document(connection: Connection, document: DocumentRow) -> None
             document_versions.c.object_id.is_not(None),
         ),
     )
-    await connection.execute(
-        delete(document_versions).where(document_versions.c.document_id == document.id)
-    )
+    for table in (document_versions, document_fetches):
+        await connection.execute(delete(table).where(table.c.document_id == document.id))

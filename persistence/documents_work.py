@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, select, update
 
 from persistence.database import Connection, fetch, fetch_one
 from persistence.lifecycle.documents import DOCUMENT, DocumentEvent, DocumentState
@@ -244,13 +244,14 @@ UNREADABLE = {
 async def waiting(
     connection: Connection, waiting_for: timedelta, limit: int
 ) -> Sequence[DocumentRow]:
-    """UPLOADED documents which nobody has taken for so long, the oldest first."""
+    """UPLOADED documents with a file which nobody has taken for so long, the oldest first."""
     return await fetch(
         connection,
         select(documents)
         .where(
             documents.c.state == DocumentState.UPLOADED,
             documents.c.updated_at < func.now() - waiting_for,
+            exists().where(document_versions.c.document_id == documents.c.id),
         )
         .order_by(documents.c.updated_at)
         .limit(limit),

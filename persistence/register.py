@@ -207,6 +207,7 @@ TABLES: Mapping[str, Store] = {
     "criterion": _none("course content"),
     "level": _none("course content"),
     "document_version": _none("course material; the originals lie in the object storage"),
+    "document_fetch": _none("addresses of course material, until it has been fetched"),
     "chunk": _none("course material and its vectors"),
     "pgqueuer": _none("jobs, which carry ids"),
     "pgqueuer_log": _none("jobs that ended, without their payloads; kept for 7 days"),

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from persistence.objects import ObjectStorage
 from persistence.visibility import Viewer
+from resolvers.fetching import FetchRules
 
 MEGABYTE = 1_000_000
 
@@ -44,3 +45,4 @@ class Files:
     storage: ObjectStorage
     links: FileLinks
     rules: FileRules = field(default_factory=FileRules)
+    fetching: FetchRules = field(default_factory=FetchRules)

@@ -13,6 +13,7 @@ from persistence.bus import Bus
 from persistence.database import Database
 from persistence.objects import ObjectStorage
 from resolvers.context import utc_now
+from resolvers.fetching import FileFetcher
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class WorkResources:
     """A fresh team for one task, over a search the caller has bound to a course and viewer."""
     study_team: Callable[[PassageSearch], StudyTeam]
     storage: ObjectStorage
+    fetcher: FileFetcher
+    document_bytes: int = 100_000_000
+    """The largest file that is fetched."""
     metrics: Metrics = field(default_factory=Metrics)
     lease_seconds: float = 30.0
     grading_concurrency: int = 4

@@ -8,7 +8,7 @@ import strawberry
 from strawberry.file_uploads import Upload
 
 from persistence.lifecycle.documents import DocumentState
-from resolvers import documents, documents_follow
+from resolvers import documents, documents_fetch, documents_follow
 from resolvers.access import Permission
 from resolvers.context import RequestContext
 from resolvers.documents_follow import DocumentEventKind
@@ -41,7 +41,8 @@ described_enum(
 @strawberry.type(description="Why a document is not searchable.")
 class DocumentFailure:
     code: str = described(
-        "For programs: UNSUPPORTED_TYPE, NOT_TEXT, EMPTY, TOO_LARGE, BAD_ENCODING or INTERNAL."
+        "For programs: UNSUPPORTED_TYPE, NOT_TEXT, EMPTY, TOO_LARGE, BAD_ENCODING or INTERNAL; of "
+        "a file by its address also FETCH_REFUSED, FETCH_FAILED or DUPLICATE."
     )
     message: str = described("What is wrong.")
     advice: str = described("What to do about it.")
@@ -102,7 +103,9 @@ class Document(Node):
 @strawberry.input(description="A file to be made searchable for a course.")
 class UploadDocumentInput:
     course_id: strawberry.ID = described("The course.")
-    file: Upload = described("Markdown (.md, .markdown) or plain text (.txt), up to 25 MB.")
+    file: Upload = described(
+        "Markdown (.md, .markdown) or plain text (.txt), up to 25 MB; larger ones by createUpload."
+    )
     title: str | None = strawberry.field(
         default=None, description="Its title; without one, the file's name."
     )
@@ -113,6 +116,24 @@ class UploadDocumentInput:
 class UploadDocumentPayload:
     document: Document | None = described(
         "The document, or the one the course has with the same content; null when refused."
+    )
+    user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
+
+
+@strawberry.input(description="A file to be fetched and made searchable for a course.")
+class AddDocumentFromUrlInput:
+    course_id: strawberry.ID = described("The course.")
+    url: str = described("The address of the file itself, of a host this server fetches from.")
+    title: str | None = strawberry.field(
+        default=None, description="Its title; without one, the file's name."
+    )
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
+
+
+@strawberry.type(description="What addDocumentFromUrl did.")
+class AddDocumentFromUrlPayload:
+    document: Document | None = described(
+        "The document, UPLOADED until its file has come; null when refused."
     )
     user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
 
@@ -140,6 +161,15 @@ class DocumentMutations:
         load=documents.load_documents,
         prepare=documents.store_file,
         text="Takes in a file and has it made searchable; watch the document's `state`.",
+    )
+    add_document_from_url = mutation(
+        documents_fetch.add_document_from_url,
+        permission=Permission.DOCUMENT_WRITE,
+        input_type=AddDocumentFromUrlInput,
+        payload=AddDocumentFromUrlPayload,
+        noun="document",
+        load=documents.load_documents,
+        text="Has a file fetched by its address and made searchable; watch the document's `state`.",
     )
     delete_document = mutation(
         documents.delete_document,

@@ -203,6 +203,7 @@ class GradingWorld:
             grading_team=lambda search: GradingTeam(team, search, passages_per_criterion=0),
             study_team=cast(Any, None),
             storage=cast(Any, None),
+            fetcher=cast(Any, None),
             lease_seconds=30,
         )
         return replace(resources, **values)

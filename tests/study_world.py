@@ -14,6 +14,7 @@ import pytest
 from agents.models.embedding import MiniLM
 from agents.ports import PassageSearch
 from agents.study.team import StudyTeam
+from ops.file_fetching import GuardedFetcher
 from ops.file_links import SignedLinks
 from ops.signing_keys import SigningKeys
 from persistence.backends import open_bus
@@ -117,6 +118,7 @@ class StudyWorld:
             grading_team=cast(Any, None),
             study_team=cast(Callable[[PassageSearch], StudyTeam], team),
             storage=self.files.storage,
+            fetcher=GuardedFetcher(self.files.fetching),
             lease_seconds=3,
         )
 

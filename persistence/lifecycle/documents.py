@@ -44,6 +44,7 @@ DOCUMENT = Machine(
         (DocumentState.EMBEDDING, DocumentEvent.INDEXED): DocumentState.READY,
         (DocumentState.READY, DocumentEvent.REINDEX): DocumentState.REINDEXING,
         (DocumentState.REINDEXING, DocumentEvent.INDEXED): DocumentState.READY,
+        (DocumentState.UPLOADED, DocumentEvent.FAIL): DocumentState.FAILED,  # its file never came
         (DocumentState.EXTRACTING, DocumentEvent.FIND_NO_TEXT): DocumentState.NO_TEXT,
         **{
             (s, e): n

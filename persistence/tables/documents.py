@@ -78,6 +78,20 @@ class DocumentVersionRow(Stamped, table=True):
     text: str | None = None
 
 
+class DocumentFetchRow(Stamped, table=True):
+    """The address of a file that is still to be fetched. Deleted once it has come, or failed."""
+
+    __tablename__ = "document_fetch"
+    __table_args__ = (
+        within_tenant("document_id", "document", ondelete="CASCADE"),
+        Index("ix_document_fetch_waiting", "updated_at"),
+    )
+    document_id: UUID = Field(primary_key=True)
+    organization_id: UUID
+    url: str
+    tries: int = 0
+
+
 class ChunkRow(Stamped, table=True):
     """A passage: code points `start` to `end` of the canonical text, and its embedding."""
 
@@ -121,4 +135,5 @@ class ChunkRow(Stamped, table=True):
 
 documents = table_of(DocumentRow)
 document_versions = table_of(DocumentVersionRow)
+document_fetches = table_of(DocumentFetchRow)
 chunks = table_of(ChunkRow)

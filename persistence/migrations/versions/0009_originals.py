@@ -37,8 +37,9 @@ def _within(table: str, column: str, target: str, ondelete: str = "RESTRICT") ->
 def upgrade() -> None:
     _objects()
     _uploads()
+    _fetches()
     _versions()
-    for table in ("stored_object", "upload", "upload_part"):
+    for table in ("stored_object", "upload", "upload_part", "document_fetch"):
         op.execute(
             f"CREATE TRIGGER touch_{table} BEFORE UPDATE ON {table} "
             "FOR EACH ROW EXECUTE FUNCTION touch_updated_at()"
@@ -134,6 +135,20 @@ def _uploads() -> None:
     op.create_index("ix_upload_part_object", "upload_part", ["organization_id", "object_id"])
 
 
+def _fetches() -> None:
+    op.create_table(
+        "document_fetch",
+        *_stamps(),
+        sa.Column("document_id", sa.Uuid(), nullable=False),
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("url", sa.String(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        _within("document_fetch", "document_id", "document", "CASCADE"),
+        sa.PrimaryKeyConstraint("document_id", name=op.f("pk_document_fetch")),
+    )
+    op.create_index("ix_document_fetch_waiting", "document_fetch", ["updated_at"])
+
+
 def _versions() -> None:
     op.add_column("document_version", sa.Column("object_id", sa.Uuid(), nullable=True))
     op.alter_column("document_version", "original", nullable=True)
@@ -175,5 +190,5 @@ def downgrade() -> None:
     op.drop_index("ix_document_version_unmoved", "document_version")
     op.drop_column("document_version", "object_id")
     op.alter_column("document_version", "original", nullable=False)
-    for table in ("upload_part", "upload", "stored_object"):
+    for table in ("document_fetch", "upload_part", "upload", "stored_object"):
         op.drop_table(table)
