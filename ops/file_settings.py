@@ -109,3 +109,9 @@ class FileSettings(BaseSettings):
         description="Networks that are fetched from, at any port, although they are not public, as "
         "10.20.0.0/16, separated by commas. Empty: none, and ports 443 and 80 alone.",
     )
+    replaced_days: float = Field(
+        0.0,
+        ge=0,
+        description="Days after which a replaced version of a document is deleted, with what "
+        "answers quoted of it. 0: never.",
+    )

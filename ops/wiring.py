@@ -102,6 +102,7 @@ class Resources:
             storage=self.files.storage,
             fetcher=GuardedFetcher(self.files.fetching),
             document_bytes=self.files.rules.document_bytes,
+            replaced_life=timedelta(days=self.settings.replaced_days) or None,
             lease_seconds=self.settings.lease_seconds,
             metrics=self.metrics,
             grading_concurrency=self.settings.worker_concurrency,

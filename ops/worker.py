@@ -13,6 +13,7 @@ from persistence.sign_in import prune_sessions
 from persistence.stalled import end_stalled
 from persistence.streams import Sequencer
 from resolvers.documents_fetch import fetch_document, sweep_fetches
+from resolvers.documents_replace import sweep_replaced
 from resolvers.documents_work import ingest_document, sweep_documents
 from resolvers.grading_runs import FEED_TOPIC
 from resolvers.grading_work import feed, grade_task, sweep
@@ -66,6 +67,7 @@ SWEEPS: Sequence[Tick] = (
     sweep_messages,
     sweep_documents,
     sweep_fetches,
+    sweep_replaced,
     sweep_uploads,
     sweep_objects,
     move_originals,

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Table, and_, false, or_, tuple_
 
 from persistence.lifecycle.assignments import AssignmentState
-from persistence.lifecycle.documents import SEARCHABLE
+from persistence.lifecycle.documents import READABLE
 from persistence.lifecycle.grades import GradeState
 from persistence.roles import Role
 from persistence.tables.audit import Outcome
@@ -96,12 +96,12 @@ def sees_assignments(assignments: Table, viewer: Viewer) -> ColumnElement[bool]:
 
 
 def sees_documents(documents: Table, viewer: Viewer) -> ColumnElement[bool]:
-    """Searchable ones for every member of the course; all for those who design it."""
+    """Readable ones for every member of the course; all for those who design it."""
     return and_(
         _within(documents, viewer),
         or_(
             documents.c.course_id.in_(viewer.designs),
-            and_(documents.c.course_id.in_(viewer.member_of), documents.c.state.in_(SEARCHABLE)),
+            and_(documents.c.course_id.in_(viewer.member_of), documents.c.state.in_(READABLE)),
         ),
     )
 

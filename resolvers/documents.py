@@ -117,6 +117,11 @@ async def store_file(
 ) -> dict[str, StoredFile]:
     """Brings a file that may come in into the storage, before the transaction that keeps it."""
     course = key_of(course_id, "Course", ("input", "courseId"))
+    return {"stored": await store_for(context, course, file)}
+
+
+async def store_for(context: RequestContext, course: UUID, file: UploadedFile) -> StoredFile:
+    """Brings a file that may come into this course into the storage."""
     viewer = context.require(Permission.DOCUMENT_WRITE, course)
     if not isinstance(file, UploadedFile):  # JSON can put anything in an Upload's place
         raise Refusal(RefusalCode.BAD_INPUT, "Send the file as a part of a multipart form.", _FILE)
@@ -125,7 +130,7 @@ async def store_file(
     async with context.database.transaction() as connection:
         await quotas.check_document(context, connection, course, len(head))
     most = context.files.rules.multipart_bytes
-    stored = await store(
+    return await store(
         context.database,
         context.files.storage,
         viewer.organization_id,
@@ -138,7 +143,6 @@ async def store_file(
             _FILE,
         ),
     )
-    return {"stored": stored}
 
 
 async def _pieces(head: bytes, file: UploadedFile) -> AsyncIterator[bytes]:
@@ -180,8 +184,12 @@ async def take_in(
     course_id: UUID,
     incoming: Incoming,
     stored: StoredFile,
+    replaces: DocumentRow | None = None,
 ) -> UUID:
-    """Makes the document of a stored file and has it ingested."""
+    """Makes the document of a stored file and has it ingested.
+
+    The same content again is the document there is.
+    """
     viewer, connection = context.viewer, transaction.connection
     rows = await courses.courses_by_id(connection, viewer, [course_id])
     if not rows:
@@ -201,6 +209,8 @@ async def take_in(
         byte_size=stored.byte_size,
         sha256=stored.sha256,
         language=rows[0].language,
+        version=1 if replaces is None else replaces.version + 1,
+        replaces_id=None if replaces is None else replaces.id,
     )
     if not stored.kept:
         await stored_objects.keep(connection, stored.object_id, stored.byte_size)
@@ -228,6 +238,14 @@ async def delete_document(
     await announce_state(connection, rows[0], DocumentState.DELETED)
     transaction.hint_stream()
     return key
+
+
+async def replace_older(connection: Connection, document: DocumentRow) -> None:
+    """Takes the document that this one replaces, if any, out of the search in its favour."""
+    if document.replaces_id is not None:
+        older = await documents.replace(connection, document.replaces_id)
+        if older is not None:
+            await announce_state(connection, older, DocumentState.REPLACED)
 
 
 async def announce_state(

@@ -17,7 +17,13 @@ from resolvers.global_ids import key_of
 from resolvers.refusals import Refusal, RefusalCode
 
 SETTLED = frozenset(
-    {DocumentState.READY, DocumentState.FAILED, DocumentState.NO_TEXT, DocumentState.DELETED}
+    {
+        DocumentState.READY,
+        DocumentState.FAILED,
+        DocumentState.NO_TEXT,
+        DocumentState.REPLACED,
+        DocumentState.DELETED,
+    }
 )
 
 

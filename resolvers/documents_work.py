@@ -16,7 +16,7 @@ from persistence.lifecycle.documents import DocumentEvent, DocumentState
 from persistence.objects import StorageDown
 from persistence.tables.documents import DocumentRow
 from resolvers import originals
-from resolvers.documents import announce_state, enqueue_ingest
+from resolvers.documents import announce_state, enqueue_ingest, replace_older
 from resolvers.originals import Original
 from resolvers.work import WorkResources
 
@@ -129,6 +129,8 @@ class _Ingest:
             if text is not None:
                 await documents_work.save_text(connection, *text)
             await announce_state(connection, self._document, reached)
+            if event is DocumentEvent.INDEXED:
+                await replace_older(connection, self._document)
             if event is DocumentEvent.TAKEOVER:
                 await enqueue_ingest(connection, self._document)
         self._state = reached

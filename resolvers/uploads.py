@@ -250,11 +250,11 @@ async def find_whole(
     context: RequestContext, *, upload_id: str, **_: object
 ) -> dict[str, StoredFile]:
     """The file of an upload that is whole, before the transaction that uses it."""
-    upload = await _own(context, upload_id)
+    upload = await own_upload(context, upload_id)
     files = context.files
     if upload.state == UploadState.OPEN and upload.received == upload.byte_size:
         await _assemble(context.database, files.storage, upload)  # who received it, died
-        upload = await _own(context, upload_id)
+        upload = await own_upload(context, upload_id)
     if upload.state == UploadState.OPEN:
         raise Refusal(
             RefusalCode.INVALID_STATE,
@@ -272,7 +272,8 @@ async def find_whole(
     return {"stored": StoredFile(whole.id, whole.byte_size, upload.sha256 or "", head, kept=True)}
 
 
-async def _own(context: RequestContext, upload_id: str) -> UploadRow:
+async def own_upload(context: RequestContext, upload_id: str) -> UploadRow:
+    """The viewer's upload for a document of a course they still write in. Raises `Refusal`."""
     key = key_of(upload_id, "ResumableUpload", _UPLOAD)
     async with context.database.read() as connection:
         found = await uploads.uploads_by_id(connection, context.viewer, [key])
@@ -298,7 +299,7 @@ async def add_document(
     stored: StoredFile,
 ) -> UUID:
     """Makes the document of a whole upload and has it ingested."""
-    upload = await _own(context, upload_id)
+    upload = await own_upload(context, upload_id)
     media_type = documents.recognise(upload.file_name, upload.media_type, stored.head, _UPLOAD)
     await uploads.use(transaction.connection, upload)
     incoming = documents.Incoming(upload.file_name, media_type, title)

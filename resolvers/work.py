@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from agents.grading.team import GradingTeam
@@ -33,6 +33,8 @@ class WorkResources:
     fetcher: FileFetcher
     document_bytes: int = 100_000_000
     """The largest file that is fetched."""
+    replaced_life: timedelta | None = None
+    """Time after which replaced versions of documents are deleted; None: never."""
     metrics: Metrics = field(default_factory=Metrics)
     lease_seconds: float = 30.0
     grading_concurrency: int = 4

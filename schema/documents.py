@@ -8,7 +8,7 @@ import strawberry
 from strawberry.file_uploads import Upload
 
 from persistence.lifecycle.documents import DocumentState
-from resolvers import documents, documents_fetch, documents_follow
+from resolvers import documents, documents_fetch, documents_follow, documents_replace
 from resolvers.access import Permission
 from resolvers.context import RequestContext
 from resolvers.documents_follow import DocumentEventKind
@@ -34,6 +34,7 @@ described_enum(
     REINDEXING="Searchable while it is being indexed anew.",
     FAILED="It could not be read; `failure` says why.",
     NO_TEXT="It holds no text; `failure` says what to do.",
+    REPLACED="A newer version has taken its place: readable where it was quoted, not searched.",
     DELETED="Taken away: text, bytes and index are gone.",
 )
 
@@ -71,11 +72,24 @@ class Document(Node):
     byte_size: int = described("The size of the file in bytes.")
     language: str = described("The language of its text, as a BCP 47 tag.")
     state: DocumentState = described("Where it stands.")
+    version: int = described("1, and one more with each replacement.")
     created_at: datetime = described("When it was uploaded.")
 
     @strawberry.field(description="Why it is not searchable; null unless FAILED or NO_TEXT.")
     def failure(root: Any) -> DocumentFailure | None:
         return None if root.failure is None else DocumentFailure(**root.failure)
+
+    @batched("The document whose place it takes once it is READY; null for a first version.")
+    async def replaces(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[Annotated["Document", strawberry.lazy("schema.documents")] | None]:
+        return await documents_replace.get_replaced(parents, context)
+
+    @batched("The document that took its place; null unless REPLACED.")
+    async def replaced_by(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[Annotated["Document", strawberry.lazy("schema.documents")] | None]:
+        return await documents_replace.get_replacements(parents, context)
 
     @batched("How many pages it has; null until it is READY and where the format has none.")
     async def pages(parents: Sequence[Any], context: RequestContext) -> Sequence[int | None]:
@@ -138,6 +152,29 @@ class AddDocumentFromUrlPayload:
     user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
 
 
+@strawberry.input(description="The next version of a document.")
+class ReplaceDocumentInput:
+    document_id: strawberry.ID = described("The document, READY.")
+    upload_id: strawberry.ID | None = strawberry.field(
+        default=None, description="An upload that is whole, of the same course; or else `file`."
+    )
+    file: Upload | None = strawberry.field(
+        default=None, description="The file, up to 25 MB; or else `uploadId`."
+    )
+    title: str | None = strawberry.field(
+        default=None, description="Its title; without one, that of the version before."
+    )
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
+
+
+@strawberry.type(description="What replaceDocument did.")
+class ReplaceDocumentPayload:
+    document: Document | None = described(
+        "The new version; the old one serves until this is READY. Null when refused."
+    )
+    user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
+
+
 @strawberry.input(description="A document to be taken away.")
 class DeleteDocumentInput:
     document_id: strawberry.ID = described("The document.")
@@ -171,6 +208,16 @@ class DocumentMutations:
         load=documents.load_documents,
         text="Has a file fetched by its address and made searchable; watch the document's `state`.",
     )
+    replace_document = mutation(
+        documents_replace.replace_document,
+        permission=Permission.DOCUMENT_WRITE,
+        input_type=ReplaceDocumentInput,
+        payload=ReplaceDocumentPayload,
+        noun="document",
+        load=documents.load_documents,
+        prepare=documents_replace.find_replacement,
+        text="Takes in the next version of a document, which takes its place once it is READY.",
+    )
     delete_document = mutation(
         documents.delete_document,
         permission=Permission.DOCUMENT_WRITE,
@@ -194,8 +241,8 @@ class DocumentProgressEvent:
 class DocumentSubscriptions:
     @subscription(
         "A document on its way to being searchable: its state first, then each event in order, "
-        "each once. Ends once it is READY, FAILED, NO_TEXT or DELETED and everything was told. "
-        "`afterSeq` beyond the last event is refused with RESYNC.",
+        "each once. Ends once it is READY, FAILED, NO_TEXT, REPLACED or DELETED and everything was "
+        "told. `afterSeq` beyond the last event is refused with RESYNC.",
         Permission.DOCUMENT_READ,
         document_id="The document.",
         after_seq="The number of the last event you have; leave out to begin with the state now.",

@@ -30,8 +30,18 @@ class DocumentRow(Stamped, table=True):
             "course_id",
             "sha256",
             unique=True,
+            postgresql_where="state NOT IN ('FAILED', 'NO_TEXT', 'REPLACED', 'DELETED')",
+        ),
+        within_tenant("replaces_id", "document"),
+        CheckConstraint("version >= 1", name="version"),
+        Index(
+            "uq_document_replacement",
+            "organization_id",
+            "replaces_id",
+            unique=True,
             postgresql_where="state NOT IN ('FAILED', 'NO_TEXT', 'DELETED')",
         ),
+        Index("ix_document_replaced", "updated_at", postgresql_where="state = 'REPLACED'"),
         Index("ix_document_course", "organization_id", "course_id"),
         Index(
             "ix_document_waiting",
@@ -53,6 +63,9 @@ class DocumentRow(Stamped, table=True):
     failure: dict[str, Any] | None = Field(default=None, sa_type=Json)
     """`{code, message, advice}` when FAILED or NO_TEXT."""
     fence: int = 0
+    version: int = 1
+    replaces_id: UUID | None = None
+    """The document this one takes the place of once it is READY."""
 
 
 class DocumentVersionRow(Stamped, table=True):

@@ -12,6 +12,19 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
+STATES = (
+    "UPLOADED",
+    "EXTRACTING",
+    "CHUNKING",
+    "EMBEDDING",
+    "READY",
+    "REINDEXING",
+    "FAILED",
+    "NO_TEXT",
+    "DELETED",
+)
+OVER = ("FAILED", "NO_TEXT", "DELETED")
+
 
 def _stamps() -> list[sa.Column[object]]:
     return [
@@ -39,6 +52,7 @@ def upgrade() -> None:
     _uploads()
     _fetches()
     _versions()
+    _replacements()
     for table in ("stored_object", "upload", "upload_part", "document_fetch"):
         op.execute(
             f"CREATE TRIGGER touch_{table} BEFORE UPDATE ON {table} "
@@ -178,6 +192,50 @@ def _versions() -> None:
     )
 
 
+def _replacements() -> None:
+    op.add_column(
+        "document", sa.Column("version", sa.Integer(), server_default="1", nullable=False)
+    )
+    op.alter_column("document", "version", server_default=None)
+    op.add_column("document", sa.Column("replaces_id", sa.Uuid(), nullable=True))
+    op.create_check_constraint(op.f("ck_document_version"), "document", "version >= 1")
+    op.create_foreign_key(
+        op.f("fk_document_organization_id_replaces_id"),
+        "document",
+        "document",
+        ["organization_id", "replaces_id"],
+        ["organization_id", "id"],
+        ondelete="RESTRICT",
+    )
+    op.create_index(
+        "uq_document_replacement",
+        "document",
+        ["organization_id", "replaces_id"],
+        unique=True,
+        postgresql_where=sa.text("state NOT IN ('FAILED', 'NO_TEXT', 'DELETED')"),
+    )
+    op.create_index(
+        "ix_document_replaced",
+        "document",
+        ["updated_at"],
+        postgresql_where=sa.text("state = 'REPLACED'"),
+    )
+    _states((*STATES, "REPLACED"), (*OVER, "REPLACED"))
+
+
+def _states(states: tuple[str, ...], over: tuple[str, ...]) -> None:
+    op.drop_constraint(op.f("ck_document_state"), "document")
+    op.create_check_constraint(op.f("ck_document_state"), "document", f"state IN {states}")
+    op.drop_index("uq_document_content", "document")
+    op.create_index(
+        "uq_document_content",
+        "document",
+        ["course_id", "sha256"],
+        unique=True,
+        postgresql_where=sa.text(f"state NOT IN {over}"),
+    )
+
+
 def downgrade() -> None:
     # What lies in the storage alone cannot come back into the database from here.
     op.execute(
@@ -185,6 +243,11 @@ def downgrade() -> None:
         "RAISE EXCEPTION 'originals are in the object storage: this cannot be undone'; "
         "END IF; END $$"
     )
+    _states(STATES, OVER)
+    for name in ("uq_document_replacement", "ix_document_replaced"):
+        op.drop_index(name, "document")
+    for name in ("replaces_id", "version"):
+        op.drop_column("document", name)
     for name in ("ix_document_course", "ix_document_waiting"):
         op.drop_index(name, "document")
     op.drop_index("ix_document_version_unmoved", "document_version")
