@@ -5,7 +5,7 @@ from ipaddress import ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode
 
 
@@ -57,9 +57,8 @@ class FileSettings(BaseSettings):
     storage_url: StorageUrl = Field(
         "",
         description="Where originals of documents lie: file:///folder or s3://bucket/prefix, the "
-        "same for every process. S3 credentials come from AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY, or from the role of the machine. Empty: originals in the data "
-        "directory, which every process must then share.",
+        "same for every process. Empty: originals in the data directory, which every process must "
+        "then share.",
     )
     storage_endpoint: str = Field(
         "",
@@ -67,6 +66,14 @@ class FileSettings(BaseSettings):
         description="Address of an S3-compatible server, as https://s3.example.edu. Empty: AWS.",
     )
     storage_region: str = Field("", description="Region of the S3 bucket, as eu-central-1.")
+    storage_access_key: SecretStr | None = Field(
+        None,
+        description="Access key of the S3 bucket. Empty: AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY, or the role of the machine.",
+    )
+    storage_secret_key: SecretStr | None = Field(
+        None, description="Secret key that belongs to ASSAY_STORAGE_ACCESS_KEY."
+    )
     document_bytes: int = Field(
         100_000_000,
         ge=1_000,

@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from uuid import UUID
 
 import httpx
+from pydantic import SecretStr
 
 from agents.grading.statistical.members import OfflineMembers
 from agents.grading.team import GradingTeam
@@ -133,8 +134,14 @@ def open_files(settings: Settings, links: SignedLinks) -> Files:
         settings.storage_address,
         endpoint=settings.storage_endpoint,
         region=settings.storage_region,
+        access_key=_plain(settings.storage_access_key),
+        secret_key=_plain(settings.storage_secret_key),
     )
     return Files(storage, links, file_rules(settings), fetch_rules(settings))
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
 
 
 def fetch_rules(settings: Settings) -> FetchRules:

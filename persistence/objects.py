@@ -55,20 +55,30 @@ def object_key(organization_id: UUID, object_id: UUID) -> str:
 
 
 def open_storage(
-    url: str, *, endpoint: str | None = None, region: str | None = None
+    url: str,
+    *,
+    endpoint: str | None = None,
+    region: str | None = None,
+    access_key: str | None = None,
+    secret_key: str | None = None,
 ) -> ObjectStorage:
     """The storage at `file:///folder` or `s3://bucket/prefix`. Raises `ValueError`.
 
-    S3 credentials come from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
-    or from the web identity or instance the process runs on.
+    Without keys, S3 credentials come from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
+    `AWS_SESSION_TOKEN`, or from the web identity or instance the process runs on.
     """
     parts = urlsplit(url)
     if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
         return LocalStorage(Path(unquote(parts.path)))
     if parts.scheme == "s3" and parts.netloc:
-        return S3Storage(
-            parts.netloc, parts.path.strip("/"), endpoint=endpoint or None, region=region or None
-        )
+        config: S3Config = {"bucket": parts.netloc}
+        if endpoint:
+            config["endpoint"] = endpoint
+        if region:
+            config["region"] = region
+        if access_key and secret_key:
+            config["access_key_id"], config["secret_access_key"] = access_key, secret_key
+        return S3Storage(config, parts.path.strip("/"))
     raise ValueError("write it as file:///folder or s3://bucket/prefix")
 
 
@@ -167,19 +177,13 @@ def _sync_folder(folder: Path) -> None:
 class S3Storage:
     """A bucket of S3 or of what speaks its protocol."""
 
-    def __init__(
-        self, bucket: str, prefix: str, *, endpoint: str | None, region: str | None
-    ) -> None:
-        config: S3Config = {"bucket": bucket}
-        if region:
-            config["region"] = region
-        if endpoint:
-            config["endpoint"] = endpoint
+    def __init__(self, config: "S3Config", prefix: str) -> None:
+        endpoint = config.get("endpoint", "")
         self._store = S3Store(
             prefix=prefix or None,
             config=config,
             client_options={
-                "allow_http": bool(endpoint) and str(endpoint).startswith("http://"),
+                "allow_http": endpoint.startswith("http://"),
                 "connect_timeout": "3s",
                 "timeout": "30s",
             },

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,9 +11,14 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from observability.metrics import Metrics
+from ops.demo import documents as gql
 from ops.demo.client import ApiError, Client
 from ops.file_links import SignedLinks
+from ops.processes import serving
 from ops.signing_keys import SigningKeys
+from ops.wiring import Resources
+from resolvers.files import FileRules
 from resolvers.global_ids import parse_global_id
 from resolvers.originals import sweep_objects
 from resolvers.uploads import PART_BYTES, sweep_uploads
@@ -322,3 +328,53 @@ async def test_too_many_uploads_at_once(world: World) -> None:
     assert "20" in errors[0]["message"]
     with pytest.raises(ApiError, match="LIMIT_EXCEEDED"):
         await client.change(CREATE, **values)
+
+
+def limited(world: World, rules: FileRules) -> Resources:
+    """What another api needs that has these limits."""
+    files = replace(world.resources.files, rules=rules)
+    return replace(world.resources, files=files, metrics=Metrics())
+
+
+async def test_a_flood_of_documents_meets_the_limit(world: World) -> None:
+    """Thousands at once by one person: what is within the limit comes, the rest is told why."""
+    limits = replace(world.resources.files.rules, waiting_documents=10)
+    resources = limited(world, limits)
+    token = await world.token(INSTRUCTOR)
+    async with (
+        serving(resources) as address,
+        httpx.AsyncClient(base_url=address, timeout=60) as http,
+    ):
+        client = Client(http, token)
+
+        async def upload(number: int) -> str:
+            file = (f"{number}.txt", material(40_000), "text/plain")
+            try:
+                await client.upload(gql.UPLOAD, file, courseId=world.course_id)
+            except ApiError as error:
+                return str(error)
+            return ""
+
+        answers = await asyncio.gather(*(upload(n) for n in range(200)))
+    refusals = [a for a in answers if a]
+    assert len(refusals) >= 100
+    assert all("LIMIT_EXCEEDED" in r and "waiting_documents" in r for r in refusals)
+    stored = "SELECT count(*) FROM document"
+    assert await count(world, stored) == 200 - len(refusals)
+
+
+async def test_a_course_and_an_organization_have_so_many_bytes(world: World) -> None:
+    for name in ("course_bytes", "organization_bytes"):
+        limits = replace(world.resources.files.rules, **{name: 1_500})
+        resources = limited(world, limits)
+        async with (
+            serving(resources) as address,
+            httpx.AsyncClient(base_url=address, timeout=60) as http,
+        ):
+            client = Client(http, await world.token(INSTRUCTOR))
+            made = await create(client, world, material(1_000))
+            with pytest.raises(ApiError, match=rf"LIMIT_EXCEEDED[^}}]*{name}"):
+                await create(client, world, material(1_000))
+            await world.http.delete(made["url"], headers=TUS)
+            await create(client, world, material(1_000))
+        await execute(world, "UPDATE upload SET state = 'ENDED'")
