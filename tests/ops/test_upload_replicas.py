@@ -76,7 +76,7 @@ async def api(settings: Settings) -> AsyncIterator[tuple[asyncio.subprocess.Proc
 
 
 async def _answers(address: str) -> None:
-    async with asyncio.timeout(60), httpx.AsyncClient(base_url=address) as http:
+    async with asyncio.timeout(120), httpx.AsyncClient(base_url=address) as http:
         while True:
             try:
                 if (await http.get("/live")).status_code == 200:
@@ -123,7 +123,7 @@ async def test_an_upload_outlives_its_process(resources: Resources, settings: Se
 
         killed = asyncio.Event()
         sending = asyncio.create_task(send(there, url, PART, endless()))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while (kept := await offset(world, url)) == PART:  # noqa: ASYNC110 - another process's doing
                 await asyncio.sleep(0.05)
         process.send_signal(signal.SIGKILL)
