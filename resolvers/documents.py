@@ -127,8 +127,8 @@ async def store_for(context: RequestContext, course: UUID, file: UploadedFile) -
         raise Refusal(RefusalCode.BAD_INPUT, "Send the file as a part of a multipart form.", _FILE)
     head = await file.read(HEAD_BYTES)
     recognise(file_name(file.filename), file.content_type, head, _FILE)
-    async with context.database.transaction() as connection:
-        await quotas.check_document(context, connection, course, len(head))
+    async with context.database.read() as connection:
+        await quotas.check_document(context, connection, course, len(head), exactly=False)
     most = context.files.rules.multipart_bytes
     return await store(
         context.database,

@@ -26,13 +26,19 @@ async def check_upload(
 
 
 async def check_document(
-    context: RequestContext, connection: Connection, course_id: UUID, byte_size: int
+    context: RequestContext,
+    connection: Connection,
+    course_id: UUID,
+    byte_size: int,
+    *,
+    exactly: bool = True,
 ) -> None:
     """Raises `Refusal` LIMIT_EXCEEDED when a document of this size may not come.
 
-    `byte_size` is what is not in the storage yet.
+    `byte_size` is what is not in the storage yet. Not `exactly`: without waiting for the person's
+    other requests, so that who is far over the limit is refused before their file is stored.
     """
-    used = await _counted(context, connection, course_id)
+    used = await _counted(context, connection, course_id, exactly=exactly)
     most = context.files.rules.waiting_documents
     if used.waiting_documents >= most:
         raise Refusal(
@@ -43,9 +49,12 @@ async def check_document(
     _check_bytes(context.files.rules, used, byte_size)
 
 
-async def _counted(context: RequestContext, connection: Connection, course_id: UUID) -> Usage:
+async def _counted(
+    context: RequestContext, connection: Connection, course_id: UUID, *, exactly: bool = True
+) -> Usage:
     viewer = context.viewer
-    await quotas.one_at_a_time(connection, viewer.user_id)
+    if exactly:
+        await quotas.one_at_a_time(connection, viewer.user_id)
     return await quotas.usage(connection, viewer.organization_id, course_id, viewer.user_id)
 
 
