@@ -12,6 +12,7 @@ from observability.instrumentation import instrument
 from observability.logs import report_unforeseen
 from ops.edge.edge import GraphQLEdge
 from ops.edge.limits import EdgeLimits
+from ops.file_routes import EXPOSED, FileRoutes
 from ops.graphiql.page import graphiql_page, graphiql_routes
 from ops.health import health_routes
 from ops.probes import readiness_checks
@@ -21,7 +22,20 @@ from ops.sign_in.routes import SignInRoutes, Throttle
 from ops.wiring import Resources
 from resolvers.mutations import refusal_of
 from resolvers.refusals import Refusal
+from resolvers.uploads import Receiver
 from schema.root import build_schema
+
+ALLOWED_HEADERS = (
+    "authorization",
+    "content-type",
+    "graphql-require-preflight",
+    "if-range",
+    "range",
+    "tus-resumable",
+    "upload-length",
+    "upload-offset",
+    "x-http-method-override",
+)
 
 
 def _understood(error: BaseException) -> Refusal | None:
@@ -89,6 +103,17 @@ def sign_in_routes(resources: Resources) -> Sequence[BaseRoute]:
     ).routes()
 
 
+def file_routes(resources: Resources) -> Sequence[BaseRoute]:
+    """`/uploads/…` and `/originals/…`."""
+
+    def report(error: BaseException, error_id: str) -> None:
+        resources.metrics.unforeseen_error()
+        report_unforeseen(error, error_id)
+
+    receiver = Receiver(resources.database, resources.files)
+    return FileRoutes(resources.links, receiver, report).routes()
+
+
 def build_app(resources: Resources, edge: GraphQLEdge) -> Starlette:
     """The whole application. The caller drains `edge` before the server closes connections."""
 
@@ -102,6 +127,7 @@ def build_app(resources: Resources, edge: GraphQLEdge) -> Starlette:
         routes=[
             *edge.routes(),
             *sign_in_routes(resources),
+            *file_routes(resources),
             *health_routes(readiness_checks(resources.database, resources.bus)),
             *(graphiql_routes() if resources.settings.graphiql else []),
         ],
@@ -109,8 +135,9 @@ def build_app(resources: Resources, edge: GraphQLEdge) -> Starlette:
             Middleware(
                 CORSMiddleware,
                 allow_origins=origins,
-                allow_methods=["POST", "GET"],
-                allow_headers=["authorization", "content-type", "graphql-require-preflight"],
+                allow_methods=["POST", "GET", "HEAD", "PATCH", "DELETE"],
+                allow_headers=ALLOWED_HEADERS,
+                expose_headers=EXPOSED,
             )
         ],
         lifespan=lifespan,

@@ -151,6 +151,7 @@ class RequestContexts:
             bus=self.resources.bus,
             followers=self.resources.followers,
             embedder=self.resources.query_embedder,
+            files=self.resources.files,
             signed_in=viewer,
             correlation_id=operation.correlation_id,
             now=self.now,

@@ -20,9 +20,10 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 from pydantic_settings.sources import read_env_file
 
+from ops.file_settings import FileSettings
 from ops.model_settings import ModelSettings
 from ops.sign_in.providers import Provider
 
@@ -120,7 +121,7 @@ Origins = Annotated[
 ]
 
 
-class EdgeSettings(BaseSettings):
+class EdgeSettings(FileSettings):
     """What one request or one socket may ask for."""
 
     model_config = SettingsConfigDict(
@@ -285,6 +286,11 @@ class Settings(EdgeSettings, ModelSettings):
     def direct_url(self) -> SecretStr | None:
         """The unpooled address, `None` for the embedded server."""
         return self.database_direct_url or self.database_url
+
+    @property
+    def storage_address(self) -> str:
+        """Where originals lie."""
+        return self.storage_url or (self.data_dir.absolute() / "originals").as_uri()
 
     @property
     def signing_key_path(self) -> Path:

@@ -1,7 +1,7 @@
 """The worker: runs jobs, numbers events, feeds runs and heals what a dead worker left."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from loguru import logger
@@ -15,17 +15,21 @@ from persistence.streams import Sequencer
 from persistence.usage import settle_lost
 from resolvers.context import utc_now
 from resolvers.documents import INGEST, INGEST_LARGE
+from resolvers.documents_fetch import FETCH, fetch_document, sweep_fetches
+from resolvers.documents_replace import sweep_replaced
 from resolvers.documents_work import ingest_document, sweep_documents
 from resolvers.grading_runs import FEED_TOPIC
 from resolvers.grading_work import feed, grade_task, sweep
+from resolvers.originals import move_originals, sweep_objects
 from resolvers.study_work import answer_message, sweep_messages
+from resolvers.uploads import sweep_uploads
 from resolvers.work import WorkResources
 
 FEED_SECONDS = 0.5
 SWEEP_SECONDS = 2.0
 PRUNE_SECONDS = 600.0
 COUNT_SECONDS = 5.0
-ENTRYPOINTS = ("grade_task", "answer_message", INGEST, INGEST_LARGE)
+ENTRYPOINTS = ("grade_task", "answer_message", INGEST, INGEST_LARGE, FETCH)
 KEPT_JOB_LOG = timedelta(days=7)
 LOST_CALL = timedelta(hours=2)  # the longest model call that may be configured takes one
 
@@ -49,6 +53,30 @@ async def _repeat(tick: Tick, work: WorkResources, seconds: float, stop: asyncio
             continue
 
 
+async def _end_stalled(work: WorkResources) -> None:
+    async with work.database.read() as connection:
+        if ended := await end_stalled(connection):
+            logger.warning("{} transactions of a process that stalled were ended", ended)
+
+
+async def _seal(work: WorkResources) -> None:
+    await seal(work.database)
+
+
+SWEEPS: Sequence[Tick] = (
+    _end_stalled,
+    _seal,
+    sweep,
+    sweep_messages,
+    sweep_documents,
+    sweep_fetches,
+    sweep_replaced,
+    sweep_uploads,
+    sweep_objects,
+    move_originals,
+)
+
+
 async def run_worker(resources: Resources, stop: asyncio.Event) -> None:
     """Works until `stop` is set, then lets running jobs end for `drain_seconds`."""
     work = resources.work()
@@ -60,12 +88,14 @@ async def run_worker(resources: Resources, stop: asyncio.Event) -> None:
             "answer_message": lambda key: answer_message(work, key),
             INGEST: lambda key: ingest_document(work, key),
             INGEST_LARGE: lambda key: ingest_document(work, key),
+            FETCH: lambda key: fetch_document(work, key),
         },
         {
             "grade_task": settings.worker_concurrency,
             "answer_message": settings.study_concurrency,
             INGEST: 2,
             INGEST_LARGE: 1,
+            FETCH: 2,
         },
         drain_seconds=settings.drain_seconds,
     )
@@ -82,7 +112,7 @@ async def run_worker(resources: Resources, stop: asyncio.Event) -> None:
         group.create_task(sequencer.run(drained))
         group.create_task(run_jobs())
         group.create_task(_feed(work, stop))
-        for tick in (_end_stalled, _seal, sweep, sweep_messages, sweep_documents):
+        for tick in SWEEPS:
             group.create_task(_repeat(tick, work, SWEEP_SECONDS, stop))
         group.create_task(_repeat(_prune, work, PRUNE_SECONDS, stop))
         group.create_task(_repeat(_count_jobs, work, COUNT_SECONDS, stop))
@@ -98,16 +128,6 @@ async def _feed(work: WorkResources, stop: asyncio.Event) -> None:
             await asyncio.wait({waiting, hinted}, return_when=asyncio.FIRST_COMPLETED)
             for one in (waiting, hinted):
                 one.cancel()
-
-
-async def _end_stalled(work: WorkResources) -> None:
-    async with work.database.read() as connection:
-        if ended := await end_stalled(connection):
-            logger.warning("{} transactions of a process that stalled were ended", ended)
-
-
-async def _seal(work: WorkResources) -> None:
-    await seal(work.database)
 
 
 async def _prune(work: WorkResources) -> None:

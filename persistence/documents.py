@@ -2,24 +2,34 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from persistence.database import Conflict, Connection, change, fetch, fetch_one
+from persistence import stored_objects
+from persistence.database import Conflict, Connection, add, change, fetch, fetch_one
 from persistence.keyset import Page, page, pages_by_parent
-from persistence.lifecycle.documents import DOCUMENT, DocumentEvent, DocumentState
+from persistence.lifecycle.documents import (
+    DOCUMENT,
+    OVER,
+    READABLE,
+    DocumentEvent,
+    DocumentState,
+)
 from persistence.tables.documents import (
     ChunkRow,
     DocumentRow,
     DocumentVersionRow,
     chunks,
+    document_fetches,
     document_versions,
     documents,
 )
 from persistence.visibility import Viewer, sees_documents
 
+_PAST = (DocumentState.DELETED, DocumentState.REPLACED)
 _CHUNK = [c for c in chunks.c if c.name not in {"tsv", "embedding"}]
 
 
@@ -49,12 +59,10 @@ async def pages_of_documents(
     first: int,
     after: str | None,
 ) -> list[Page[DocumentRow]]:
-    """The documents of each course the viewer sees, oldest first, without deleted ones."""
+    """The documents of each course the viewer sees, oldest first, without past ones."""
     return await pages_by_parent(
         connection,
-        select(documents).where(
-            sees_documents(documents, viewer), documents.c.state != DocumentState.DELETED
-        ),
+        select(documents).where(sees_documents(documents, viewer), documents.c.state.not_in(_PAST)),
         shape=DocumentRow,
         parent=documents.c.course_id,
         parents=course_ids,
@@ -125,11 +133,13 @@ async def extents(connection: Connection, document_ids: Sequence[UUID]) -> dict[
 
 
 async def add_document(
-    connection: Connection, document: DocumentRow, original: bytes
+    connection: Connection, document: DocumentRow, object_id: UUID | None
 ) -> DocumentRow | None:
-    """Stores a document with its bytes; None when it is new, else the one with this content.
+    """Stores a document with its file; None when it is new, else the one with this content.
 
-    Raises `Conflict` when the other one has just failed or been deleted.
+    The object is one to keep, given up when the content is there; None while it is to be fetched.
+    Raises `Conflict` when the
+    other one has just failed or been deleted.
     """
     values = {
         c.name: getattr(document, c.name)
@@ -141,26 +151,21 @@ async def add_document(
         .values(values)
         .on_conflict_do_nothing(
             index_elements=["course_id", "sha256"],
-            index_where=text("state NOT IN ('FAILED', 'NO_TEXT', 'DELETED')"),
+            index_where=text("state NOT IN ('FAILED', 'NO_TEXT', 'REPLACED', 'DELETED')"),
         )
     )
     if stored.rowcount == 0:
         same = await document_with_content(connection, document.course_id, document.sha256)
         if same is None:
             raise Conflict
+        await stored_objects.doom(connection, [] if object_id is None else [object_id])
         return same
+    if object_id is None:
+        return None
     version = DocumentVersionRow(
-        organization_id=document.organization_id, document_id=document.id, original=original
+        organization_id=document.organization_id, document_id=document.id, object_id=object_id
     )
-    await connection.execute(
-        insert(document_versions).values(
-            id=version.id,
-            organization_id=version.organization_id,
-            document_id=version.document_id,
-            number=version.number,
-            original=original,
-        )
-    )
+    await add(connection, version)
     return None
 
 
@@ -173,9 +178,7 @@ async def document_with_content(
         select(documents).where(
             documents.c.course_id == course_id,
             documents.c.sha256 == sha256,
-            documents.c.state.not_in(
-                (DocumentState.FAILED, DocumentState.NO_TEXT, DocumentState.DELETED)
-            ),
+            documents.c.state.not_in(OVER),
         ),
         DocumentRow,
     )
@@ -194,6 +197,80 @@ async def delete_document(connection: Connection, document: DocumentRow) -> None
         .where(documents.c.id == document.id, documents.c.state == document.state)
         .values(state=state, fence=documents.c.fence + 1, failure=None),
     )
-    await connection.execute(
-        delete(document_versions).where(document_versions.c.document_id == document.id)
+    await stored_objects.doom(
+        connection,
+        select(document_versions.c.object_id).where(
+            document_versions.c.document_id == document.id,
+            document_versions.c.object_id.is_not(None),
+        ),
+    )
+    for table in (document_versions, document_fetches):
+        await connection.execute(delete(table).where(table.c.document_id == document.id))
+
+
+async def locked_document(connection: Connection, document_id: UUID) -> DocumentRow | None:
+    """A document, locked until the end of the transaction."""
+    return await fetch_one(
+        connection,
+        select(documents).where(documents.c.id == document_id).with_for_update(),
+        DocumentRow,
+    )
+
+
+async def replacements_of(
+    connection: Connection, viewer: Viewer, document_ids: Sequence[UUID]
+) -> Sequence[DocumentRow]:
+    """The documents that took the place of these, as far as the viewer sees them."""
+    return await fetch(
+        connection,
+        select(documents).where(
+            documents.c.replaces_id.in_(document_ids),
+            documents.c.state.in_(READABLE),
+            sees_documents(documents, viewer),
+        ),
+        DocumentRow,
+    )
+
+
+async def is_being_replaced(connection: Connection, document_id: UUID) -> bool:
+    """Whether a document that would take this one's place is on its way."""
+    found = await connection.scalar(
+        select(documents.c.id).where(
+            documents.c.replaces_id == document_id,
+            documents.c.state.not_in(
+                (DocumentState.FAILED, DocumentState.NO_TEXT, DocumentState.DELETED)
+            ),
+        )
+    )
+    return found is not None
+
+
+async def replace(connection: Connection, document_id: UUID) -> DocumentRow | None:
+    """Takes a document out of the search for its successor; None when it is gone already."""
+    return await fetch_one(
+        connection,
+        update(documents)
+        .where(
+            documents.c.id == document_id,
+            documents.c.state.in_(DOCUMENT.sources(DocumentEvent.REPLACE)),
+        )
+        .values(state=DocumentState.REPLACED, fence=documents.c.fence + 1)
+        .returning(*documents.c),
+        DocumentRow,
+    )
+
+
+async def replaced_before(
+    connection: Connection, life: timedelta, limit: int
+) -> Sequence[DocumentRow]:
+    """Documents that were replaced so long ago, locked."""
+    return await fetch(
+        connection,
+        select(documents)
+        .where(
+            documents.c.state == DocumentState.REPLACED, documents.c.updated_at < func.now() - life
+        )
+        .limit(limit)
+        .with_for_update(skip_locked=True),
+        DocumentRow,
     )

@@ -6,12 +6,19 @@ from datetime import timedelta
 from typing import Any, Protocol, cast
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, select, update
 
 from persistence.database import Connection, fetch, fetch_one
 from persistence.jobs import queued
 from persistence.lifecycle.documents import DOCUMENT, DocumentEvent, DocumentState
-from persistence.tables.documents import DocumentRow, chunks, document_versions, documents
+from persistence.tables.documents import (
+    DocumentRow,
+    DocumentVersionRow,
+    chunks,
+    document_versions,
+    documents,
+)
+from persistence.tables.objects import stored_objects
 
 WORKING = (DocumentState.EXTRACTING, DocumentState.CHUNKING, DocumentState.EMBEDDING)
 
@@ -79,19 +86,66 @@ async def begin_ingest(connection: Connection, document_id: UUID) -> DocumentRow
     return row
 
 
-async def original_of(connection: Connection, document_id: UUID) -> tuple[UUID, bytes]:
-    """The id of the newest version, and its bytes. Raises `IngestLost` when it is gone."""
+@dataclass(frozen=True, slots=True)
+class StoredOriginal:
+    """Where the bytes of a version are: under `key`, or `inline` while they are not moved."""
+
+    version_id: UUID
+    key: str | None
+    byte_size: int
+    inline: bytes | None
+
+
+async def original_to_read(connection: Connection, document_id: UUID) -> StoredOriginal | None:
+    """The newest version of an UPLOADED document; None when there is none to take."""
+    return await stored_original(
+        connection, document_id, documents.c.state == DocumentState.UPLOADED
+    )
+
+
+async def stored_original(
+    connection: Connection, document_id: UUID, *conditions: ColumnElement[bool]
+) -> StoredOriginal | None:
+    """The newest version of a document; None when there is none."""
     row = (
         await connection.execute(
-            select(document_versions.c.id, document_versions.c.original)
-            .where(document_versions.c.document_id == document_id)
+            select(
+                document_versions.c.id,
+                document_versions.c.original,
+                stored_objects.c.key,
+                stored_objects.c.byte_size,
+            )
+            .join(documents, documents.c.id == document_versions.c.document_id)
+            .join(
+                stored_objects, stored_objects.c.id == document_versions.c.object_id, isouter=True
+            )
+            .where(documents.c.id == document_id, *conditions)
             .order_by(document_versions.c.number.desc())
             .limit(1)
         )
     ).first()
     if row is None:
-        raise IngestLost
-    return row.id, row.original
+        return None
+    return StoredOriginal(row.id, row.key, row.byte_size or 0, row.original)
+
+
+async def unmoved(connection: Connection) -> DocumentVersionRow | None:
+    """A version whose bytes are still in the database."""
+    return await fetch_one(
+        connection,
+        select(document_versions).where(document_versions.c.original.is_not(None)).limit(1),
+        DocumentVersionRow,
+    )
+
+
+async def set_object(connection: Connection, version_id: UUID, object_id: UUID) -> bool:
+    """Points a version at its object instead of the bytes in the row; False when it is so."""
+    done = await connection.execute(
+        update(document_versions)
+        .where(document_versions.c.id == version_id, document_versions.c.original.is_not(None))
+        .values(object_id=object_id, original=None)
+    )
+    return done.rowcount > 0
 
 
 async def move(
@@ -227,13 +281,14 @@ UNREADABLE = {
 async def waiting(
     connection: Connection, waiting_for: timedelta, limit: int
 ) -> Sequence[DocumentRow]:
-    """UPLOADED documents which nobody has taken for so long, the oldest first."""
+    """UPLOADED documents with a file which nobody has taken for so long, the oldest first."""
     return await fetch(
         connection,
         select(documents)
         .where(
             documents.c.state == DocumentState.UPLOADED,
             documents.c.updated_at < func.now() - waiting_for,
+            exists().where(document_versions.c.document_id == documents.c.id),
         )
         .order_by(documents.c.updated_at)
         .limit(limit),

@@ -14,7 +14,6 @@ from sqlalchemy import (
     ColumnElement,
     Text,
     Update,
-    and_,
     cast,
     func,
     insert,
@@ -377,18 +376,3 @@ async def append_task_event(
         event=TASK_STATE,
         payload={"task_id": str(task_id), "state": state.value},
     )
-
-
-async def has_undelivered(connection: Connection, stream_id: UUID, seq: int) -> bool:
-    """Whether the stream has events after `seq`, numbered or still to be."""
-    found = await connection.scalar(
-        select(literal(1))
-        .where(
-            and_(
-                stream_events.c.stream_id == stream_id,
-                or_(stream_events.c.seq.is_(None), stream_events.c.seq > seq),
-            )
-        )
-        .limit(1)
-    )
-    return found is not None

@@ -19,6 +19,11 @@ _VERSIONS = f"SELECT id FROM grade_version WHERE grade_id IN ({_GRADES})"
 _STUDY = "SELECT id FROM study_session WHERE user_id = :person"
 _MESSAGES = f"SELECT id FROM message WHERE session_id IN ({_STUDY})"
 _SESSIONS = "SELECT id FROM session WHERE user_id = :person"
+_UPLOADS = "SELECT id FROM upload WHERE user_id = :person"
+_UPLOADED = (
+    "SELECT object_id FROM upload WHERE user_id = :person AND object_id IS NOT NULL "
+    f"UNION ALL SELECT object_id FROM upload_part WHERE upload_id IN ({_UPLOADS})"
+)
 _RELEASED = "SELECT id FROM grade WHERE student_id = :person AND state = 'RELEASED'"
 _SHOWN = f"SELECT id FROM grade_version WHERE is_current AND grade_id IN ({_RELEASED})"
 
@@ -61,6 +66,12 @@ def _none(why: str) -> Store:
 
 TABLES: Mapping[str, Store] = {
     # In the order of erasure: what points at a row before the row.
+    "stored_object": Store(
+        "Sizes and keys of files in the object storage. Those of a person's unfinished uploads are "
+        "given up, and deleted from the storage within seconds.",
+        erased=f"id IN ({_UPLOADED})",
+        values={"state": "'DOOMED'"},
+    ),
     "citation": Store(
         "Passages quoted to a person.",
         exported=f"message_id IN ({_MESSAGES})",
@@ -234,6 +245,17 @@ TABLES: Mapping[str, Store] = {
     "document": Store(
         "Course material. Who uploaded it stays, by their id.", exported="uploaded_by = :person"
     ),
+    "upload_part": Store(
+        "Parts of a file a person is sending; deleted when it is whole, or expired.",
+        erased=f"upload_id IN ({_UPLOADS})",
+    ),
+    "upload": Store(
+        "Files a person is sending or has sent, by name; deleted a day after they were used or "
+        "have expired.",
+        exported="user_id = :person",
+        hidden=("object_id",),
+        erased="user_id = :person",
+    ),
     "grading_run": _none("who started it, by their id"),
     "stream_event": Store(
         "Nothing of a person: ids and states. The last of a stream stays, from which it is "
@@ -259,7 +281,8 @@ TABLES: Mapping[str, Store] = {
     "rubric_version": _none("course content"),
     "criterion": _none("course content"),
     "level": _none("course content"),
-    "document_version": _none("course material"),
+    "document_version": _none("course material; the originals lie in the object storage"),
+    "document_fetch": _none("addresses of course material, until it has been fetched"),
     "chunk": _none("course material and its vectors"),
     "model_budget": _none("what courses may spend on models"),
     "model_spending": _none("what courses have spent on models"),
@@ -279,6 +302,11 @@ ELSEWHERE: Mapping[str, Store] = {
     "limits": Store(
         "How often models were asked lately, by organization: in the process, and in Redis where "
         "one is configured. No text."
+    ),
+    "object storage": Store(
+        "Originals of course material, and parts of uploads under way, under keys that name "
+        "nobody. Deleted within seconds after the row that points at them. A bucket that keeps "
+        "versions of deleted objects needs a rule that ends them."
     ),
     "bus": Store("Hints with ids, and chunks of answers on their way to a reader. Not stored."),
     "logs": Store("Ids and states; neither texts nor names nor addresses."),

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Uuid, cast, func, insert, select, text
+from sqlalchemy import Uuid, and_, cast, func, insert, literal, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from persistence.bus import Bus
@@ -126,6 +126,21 @@ async def goes_on_from(connection: Connection, stream_id: UUID, after_seq: int) 
     if following:
         return following[0].seq == after_seq + 1
     return after_seq <= await latest_seq(connection, stream_id)
+
+
+async def has_undelivered(connection: Connection, stream_id: UUID, seq: int) -> bool:
+    """Whether the stream has events after `seq`, numbered or still to be."""
+    found = await connection.scalar(
+        select(literal(1))
+        .where(
+            and_(
+                stream_events.c.stream_id == stream_id,
+                or_(stream_events.c.seq.is_(None), stream_events.c.seq > seq),
+            )
+        )
+        .limit(1)
+    )
+    return found is not None
 
 
 async def latest_seqs(connection: Connection, stream_ids: Sequence[UUID]) -> dict[UUID, int]:

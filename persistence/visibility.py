@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Table, and_, false, or_, true
 
 from persistence.lifecycle.assignments import AssignmentState
-from persistence.lifecycle.documents import SEARCHABLE
+from persistence.lifecycle.documents import READABLE
 from persistence.roles import Role
 from persistence.tables.audit import Outcome
 
@@ -141,13 +141,13 @@ def sees_assignments(assignments: Table, viewer: Viewer) -> ColumnElement[bool]:
 
 
 def sees_documents(documents: Table, viewer: Viewer) -> ColumnElement[bool]:
-    """Searchable ones for every member of the course; all for those who design it."""
+    """Readable ones for every member of the course; all for those who design it."""
     members = viewer.courses_as(*viewer.courses) | viewer.reads("document") | viewer.opened
     return and_(
         within(documents, viewer),
         or_(
             documents.c.course_id.in_(viewer.designs | viewer.reads("document (not searchable)")),
-            and_(documents.c.course_id.in_(members), documents.c.state.in_(SEARCHABLE)),
+            and_(documents.c.course_id.in_(members), documents.c.state.in_(READABLE)),
         ),
     )
 

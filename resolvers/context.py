@@ -13,6 +13,7 @@ from persistence.followers import StreamFollowers
 from persistence.visibility import Viewer
 from resolvers import access
 from resolvers.access import Permission
+from resolvers.files import Files
 from resolvers.refusals import Refusal, RefusalCode
 
 
@@ -50,6 +51,7 @@ class RequestContext:
     bus: Bus
     followers: StreamFollowers
     embedder: QueryEmbedder
+    files: Files
     signed_in: Viewer | None
     correlation_id: str
     now: Callable[[], datetime] = utc_now

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -17,8 +16,11 @@ from persistence import documents_work, streams
 from persistence.documents_work import UNREADABLE, IngestLost, NewChunk
 from persistence.identifiers import uuid7
 from persistence.lifecycle.documents import DocumentEvent, DocumentState
+from persistence.objects import StorageDown
 from persistence.tables.documents import DocumentRow
-from resolvers.documents import announce_state, enqueue_ingest
+from resolvers import originals
+from resolvers.documents import announce_state, enqueue_ingest, replace_older
+from resolvers.originals import Original
 from resolvers.work import WorkResources
 
 logger = logging.getLogger(__name__)
@@ -45,16 +47,25 @@ class TokenCounter(Protocol):
 async def ingest_document(resources: WorkResources, document_id: UUID) -> None:
     """Makes an UPLOADED document searchable; does nothing when it is not (any more) UPLOADED.
 
-    A file without usable text ends as FAILED or NO_TEXT with a reason. What goes wrong otherwise
-    is tried again, three times in all.
+    A file without usable text ends as FAILED or NO_TEXT with a reason. While the object storage is
+    away the document stays UPLOADED. What goes wrong otherwise is tried again, three times in all.
     """
+    try:
+        async with originals.on_disk(resources, document_id) as original:
+            if original is not None:
+                await _ingest(resources, document_id, original)
+    except StorageDown as error:
+        logger.warning("document %s waits: the object storage is away: %s", document_id, error)
+
+
+async def _ingest(resources: WorkResources, document_id: UUID, original: Original) -> None:
     async with resources.database.transaction() as connection:
         document = await documents_work.begin_ingest(connection, document_id)
         if document is None:
             return
         await announce_state(connection, document, DocumentState.EXTRACTING)
     await streams.announce(resources.bus)
-    ingest = _Ingest(resources, document)
+    ingest = _Ingest(resources, document, original)
     try:
         await ingest.run()
     except IngestLost:
@@ -69,20 +80,14 @@ async def ingest_document(resources: WorkResources, document_id: UUID) -> None:
 class _Ingest:
     """One try at one document, under the fence it began with."""
 
-    def __init__(self, resources: WorkResources, document: DocumentRow) -> None:
-        self._resources, self._document = resources, document
+    def __init__(self, resources: WorkResources, document: DocumentRow, original: Original) -> None:
+        self._resources, self._document, self._original = resources, document, original
         self._state = DocumentState.EXTRACTING
 
     async def run(self) -> None:
         """Raises `IngestLost` and `ExtractionFailure`."""
-        database = self._resources.database
-        async with database.read() as connection:
-            version_id, original = await documents_work.original_of(connection, self._document.id)
-        with tempfile.TemporaryDirectory(prefix="assay-") as folder:
-            path = Path(folder) / "original"
-            await asyncio.to_thread(path.write_bytes, original)
-            del original
-            extracted = await self._read(path)
+        version_id = self._original.version_id
+        extracted = await self._read(self._original.path)
         await self._move(DocumentEvent.CHUNK, text=(version_id, extracted))
         chunks = await asyncio.to_thread(chunk, extracted, count_tokens=self._counter())
         await self._move(DocumentEvent.EMBED)
@@ -138,6 +143,8 @@ class _Ingest:
                     connection, self._document, version_id, read.text, read.media_type, notes
                 )
             await announce_state(connection, self._document, reached)
+            if event is DocumentEvent.INDEXED:
+                await replace_older(connection, self._document)
             if event is DocumentEvent.TAKEOVER:
                 await enqueue_ingest(connection, self._document)
         self._state = reached

@@ -395,4 +395,4 @@ async def _is_told(context: RequestContext, key: UUID, seq: int) -> bool:
     if run.state in grading.RUN_LIVE:
         return False
     async with context.database.read() as connection:
-        return not await grading.has_undelivered(connection, key, seq)
+        return not await streams.has_undelivered(connection, key, seq)

@@ -1,9 +1,10 @@
 """How every mutation runs: one transaction, its permission asked, its first result kept."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,12 +14,26 @@ from persistence import replays
 from persistence.database import Busy, Conflict, Connection
 from persistence.keyset import BadCursor
 from persistence.lifecycle.machine import InvalidTransition
+from persistence.objects import StorageDown
 from persistence.streams import PENDING_TOPIC
 from resolvers.audit import Action, note_done, note_refused
 from resolvers.context import RequestContext
 from resolvers.refusals import Refusal, RefusalCode
 
 Work = Callable[..., Awaitable[UUID | list[UUID]]]
+Prepare = Callable[..., Awaitable[Mapping[str, Any]]]
+
+
+_UNDERSTOOD: Sequence[tuple[type[Exception], RefusalCode, str]] = (
+    (Conflict, RefusalCode.CONFLICT, "Somebody changed this meanwhile. Read it again and retry."),
+    (Busy, RefusalCode.CONFLICT, "Others are changing the same just now. Try again."),
+    (BadCursor, RefusalCode.BAD_INPUT, "This cursor is not of this list. Pass an `endCursor`."),
+    (
+        StorageDown,
+        RefusalCode.UNAVAILABLE,
+        "The storage of files does not answer. Try again shortly.",
+    ),
+)
 
 
 @dataclass
@@ -38,9 +53,16 @@ class Transaction:
 
 
 async def perform(
-    context: RequestContext, action: Action, work: Work, idempotency_key: str | None
+    context: RequestContext,
+    action: Action,
+    work: Work,
+    idempotency_key: str | None,
+    prepare: Prepare | None = None,
 ) -> list[UUID]:
     """Runs `work(context, transaction, **values)`; returns the ids of what it made or changed.
+
+    What takes longer than a transaction may last, `prepare(context, **values)` does before it; it
+    asks for the permission as well, and what it returns is given to `work` with the values.
 
     Raises `Refusal`. With an idempotency key the ids are kept with viewer, mutation and input
     hash in the same transaction: the same input gives them again, another is refused. What was
@@ -55,6 +77,9 @@ async def perform(
                 RefusalCode.FORBIDDEN,
                 "Who acts as another person sees what they see and changes nothing.",
             )
+        if prepare is not None:
+            work = partial(work, **await prepare(context, **action.values))
+            context.checked.clear()
         ids, hints = await _done(context, action, work, idempotency_key)
     except Exception as e:
         error = refusal_of(e)
@@ -122,17 +147,10 @@ def refusal_of(error: Exception) -> Exception:
             "This idempotency key was used with other input. Use a new key for a new request.",
             ("input", "idempotencyKey"),
         )
-    if isinstance(error, Conflict):
-        return Refusal(
-            RefusalCode.CONFLICT, "Somebody changed this meanwhile. Read it again and retry."
-        )
-    if isinstance(error, Busy):
-        return Refusal(RefusalCode.CONFLICT, "Others are changing the same just now. Try again.")
-    if isinstance(error, BadCursor):
-        return Refusal(
-            RefusalCode.BAD_INPUT, "This cursor is not of this list. Pass an `endCursor`."
-        )
-    return error
+    return next(
+        (Refusal(code, message) for kind, code, message in _UNDERSTOOD if isinstance(error, kind)),
+        error,
+    )
 
 
 def input_hash(values: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from agents.documents.extracted import Limits
@@ -13,7 +13,9 @@ from agents.study.team import StudyTeam
 from observability.metrics import Metrics
 from persistence.bus import Bus
 from persistence.database import Database
+from persistence.objects import ObjectStorage
 from resolvers.context import utc_now
+from resolvers.fetching import FileFetcher
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,12 @@ class WorkResources:
     grading_team: Callable[[PassageSearch, Account], GradingTeam]
     """A fresh team for one task, over a search the caller has bound to a course and viewer."""
     study_team: Callable[[PassageSearch, Account], StudyTeam]
+    storage: ObjectStorage
+    fetcher: FileFetcher
+    document_bytes: int = 100_000_000
+    """The largest file that is fetched."""
+    replaced_life: timedelta | None = None
+    """Time after which replaced versions of documents are deleted; None: never."""
     asks_a_provider: Callable[[Account], bool] = lambda _: False
     """Whether what a student writes to this account's tutor leaves the server."""
     metrics: Metrics = field(default_factory=Metrics)

@@ -1,22 +1,31 @@
 """Course material, as the API shows it."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 import strawberry
 from strawberry.file_uploads import Upload
 
-from agents.documents.extracted import ExtractionCode, LocationKind, NoteCode
+from agents.documents.extracted import LocationKind, NoteCode
 from agents.documents.media_types import READ_TYPES
 from persistence.lifecycle.documents import DocumentState
-from resolvers import documents
+from resolvers import documents, documents_fetch, documents_follow, documents_replace
 from resolvers.access import Permission
 from resolvers.context import RequestContext
+from resolvers.documents_follow import DocumentEventKind
 from schema.enums import described_enum
-from schema.fields import UserError, batched, described, mutation
+from schema.fields import UserError, batched, described, mutation, subscription
 from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connections
 
+described_enum(
+    DocumentEventKind,
+    "What an event of a document tells.",
+    SNAPSHOT="Where it stands; always the first.",
+    DOCUMENT_STATE="Its state has changed. Numbered.",
+    PROGRESS="More of it was indexed; not numbered.",
+)
 described_enum(
     DocumentState,
     "Where a document stands.",
@@ -28,14 +37,35 @@ described_enum(
     REINDEXING="Searchable while it is being indexed anew.",
     FAILED="It could not be read; `failure` says why.",
     NO_TEXT="It holds no text; `failure` says what to do.",
+    REPLACED="A newer version has taken its place: readable where it was quoted, not searched.",
     DELETED="Taken away: text, bytes and index are gone.",
 )
 
 
+class DocumentFailureCode(StrEnum):
+    """Of an extraction or a fetch."""
+
+    UNSUPPORTED_TYPE = "UNSUPPORTED_TYPE"
+    WRONG_TYPE = "WRONG_TYPE"
+    EMPTY = "EMPTY"
+    NO_TEXT = "NO_TEXT"
+    ENCRYPTED = "ENCRYPTED"
+    DAMAGED = "DAMAGED"
+    BAD_ENCODING = "BAD_ENCODING"
+    TOO_LARGE = "TOO_LARGE"
+    TOO_MANY_PAGES = "TOO_MANY_PAGES"
+    TOO_MUCH_TEXT = "TOO_MUCH_TEXT"
+    TIME_LIMIT = "TIME_LIMIT"
+    MEMORY_LIMIT = "MEMORY_LIMIT"
+    FETCH_REFUSED = "FETCH_REFUSED"
+    FETCH_FAILED = "FETCH_FAILED"
+    DUPLICATE = "DUPLICATE"
+    INTERNAL = "INTERNAL"
+
+
 described_enum(
-    ExtractionCode,
+    DocumentFailureCode,
     "Why a document is not searchable.",
-    name="DocumentFailureCode",
     UNSUPPORTED_TYPE="A kind of file that is not read.",
     WRONG_TYPE="The content is not what the file's name or declared type says.",
     EMPTY="There is nothing in it.",
@@ -48,6 +78,9 @@ described_enum(
     TOO_MUCH_TEXT="It holds more text than a document may hold.",
     TIME_LIMIT="Reading it takes longer than a file may take.",
     MEMORY_LIMIT="Reading it takes more memory than a file may have.",
+    FETCH_REFUSED="Its address may not be fetched, or does not lead to a file.",
+    FETCH_FAILED="Its address did not answer, again and again.",
+    DUPLICATE="The course has this file already.",
     INTERNAL="It broke down again and again on our side.",
 )
 described_enum(
@@ -88,7 +121,7 @@ class ChunkLocation:
 
 @strawberry.type(description="Why a document is not searchable.")
 class DocumentFailure:
-    code: ExtractionCode = described("The reason, for programs.")
+    code: DocumentFailureCode = described("The reason, for programs.")
     message: str = described("What is wrong.")
     advice: str = described("What to do about it.")
 
@@ -135,13 +168,14 @@ class Document(Node):
     byte_size: int = described("The size of the file in bytes.")
     language: str = described("The language of its text, as a BCP 47 tag.")
     state: DocumentState = described("Where it stands.")
+    version: int = described("1, and one more with each replacement.")
     created_at: datetime = described("When it was uploaded.")
 
     @strawberry.field(description="Why it is not searchable; null unless FAILED or NO_TEXT.")
     def failure(root: Any) -> DocumentFailure | None:
         if root.failure is None:
             return None
-        code = ExtractionCode(root.failure["code"])
+        code = DocumentFailureCode(root.failure["code"])
         return DocumentFailure(
             code=code, message=root.failure["message"], advice=root.failure["advice"]
         )
@@ -150,6 +184,18 @@ class Document(Node):
     def notes(root: Any) -> list[DocumentNote]:
         return [DocumentNote(code=NoteCode(n["code"]), message=n["message"]) for n in root.notes]
 
+    @batched("The document whose place it takes once it is READY; null for a first version.")
+    async def replaces(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[Annotated["Document", strawberry.lazy("schema.documents")] | None]:
+        return await documents_replace.get_replaced(parents, context)
+
+    @batched("The document that took its place; null unless REPLACED.")
+    async def replaced_by(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[Annotated["Document", strawberry.lazy("schema.documents")] | None]:
+        return await documents_replace.get_replacements(parents, context)
+
     @batched("How many pages it has; null until it is READY and where the format has none.")
     async def pages(parents: Sequence[Any], context: RequestContext) -> Sequence[int | None]:
         return [extent.pages for extent in await documents.get_extents(parents, context)]
@@ -157,6 +203,14 @@ class Document(Node):
     @batched("How many passages are indexed so far.")
     async def chunk_count(parents: Sequence[Any], context: RequestContext) -> Sequence[int]:
         return [extent.chunks for extent in await documents.get_extents(parents, context)]
+
+    @batched(
+        "Where the viewer downloads the file as it came, for five minutes and while they may read "
+        "it; the address is signed and needs no token. A path of this server unless "
+        "ASSAY_PUBLIC_URL is set. Null once it is DELETED."
+    )
+    async def original_url(parents: Sequence[Any], context: RequestContext) -> Sequence[str | None]:
+        return await documents.get_original_urls(parents, context)
 
     @batched("Its passages in reading order.", first=FIRST, after=AFTER)
     async def chunks(
@@ -168,7 +222,7 @@ class Document(Node):
 @strawberry.input(description="A file to be made searchable for a course.")
 class UploadDocumentInput:
     course_id: strawberry.ID = described("The course.")
-    file: Upload = described(f"{READ_TYPES} Up to 25 MB.")
+    file: Upload = described(f"{READ_TYPES} Up to 25 MB; larger ones by createUpload.")
     title: str | None = strawberry.field(
         default=None, description="Its title; without one, the file's name."
     )
@@ -179,6 +233,47 @@ class UploadDocumentInput:
 class UploadDocumentPayload:
     document: Document | None = described(
         "The document, or the one the course has with the same content; null when refused."
+    )
+    user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
+
+
+@strawberry.input(description="A file to be fetched and made searchable for a course.")
+class AddDocumentFromUrlInput:
+    course_id: strawberry.ID = described("The course.")
+    url: str = described("The address of the file itself, of a host this server fetches from.")
+    title: str | None = strawberry.field(
+        default=None, description="Its title; without one, the file's name."
+    )
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
+
+
+@strawberry.type(description="What addDocumentFromUrl did.")
+class AddDocumentFromUrlPayload:
+    document: Document | None = described(
+        "The document, UPLOADED until its file has come; null when refused."
+    )
+    user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
+
+
+@strawberry.input(description="The next version of a document.")
+class ReplaceDocumentInput:
+    document_id: strawberry.ID = described("The document, READY.")
+    upload_id: strawberry.ID | None = strawberry.field(
+        default=None, description="An upload that is whole, of the same course; or else `file`."
+    )
+    file: Upload | None = strawberry.field(
+        default=None, description="The file, up to 25 MB; or else `uploadId`."
+    )
+    title: str | None = strawberry.field(
+        default=None, description="Its title; without one, that of the version before."
+    )
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
+
+
+@strawberry.type(description="What replaceDocument did.")
+class ReplaceDocumentPayload:
+    document: Document | None = described(
+        "The new version; the old one serves until this is READY. Null when refused."
     )
     user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
 
@@ -204,7 +299,27 @@ class DocumentMutations:
         payload=UploadDocumentPayload,
         noun="document",
         load=documents.load_documents,
+        prepare=documents.store_file,
         text="Takes in a file and has it made searchable; watch the document's `state`.",
+    )
+    add_document_from_url = mutation(
+        documents_fetch.add_document_from_url,
+        permission=Permission.DOCUMENT_WRITE,
+        input_type=AddDocumentFromUrlInput,
+        payload=AddDocumentFromUrlPayload,
+        noun="document",
+        load=documents.load_documents,
+        text="Has a file fetched by its address and made searchable; watch the document's `state`.",
+    )
+    replace_document = mutation(
+        documents_replace.replace_document,
+        permission=Permission.DOCUMENT_WRITE,
+        input_type=ReplaceDocumentInput,
+        payload=ReplaceDocumentPayload,
+        noun="document",
+        load=documents.load_documents,
+        prepare=documents_replace.find_replacement,
+        text="Takes in the next version of a document, which takes its place once it is READY.",
     )
     delete_document = mutation(
         documents.delete_document,
@@ -215,6 +330,31 @@ class DocumentMutations:
         load=documents.load_documents,
         text="Takes a document away, with the quotations answers made of it.",
     )
+
+
+@strawberry.type(description="Something that happened to a document, or where it stands.")
+class DocumentProgressEvent:
+    seq: int = described("The event's number, or that of the last one before it.")
+    kind: DocumentEventKind = described("What it tells.")
+    at: datetime = described("When it happened.")
+    document: Document = described("The document as it is now.")
+
+
+@strawberry.type
+class DocumentSubscriptions:
+    @subscription(
+        "A document on its way to being searchable: its state first, then each event in order, "
+        "each once. Ends once it is READY, FAILED, NO_TEXT, REPLACED or DELETED and everything was "
+        "told. `afterSeq` beyond the last event is refused with RESYNC.",
+        Permission.DOCUMENT_READ,
+        document_id="The document.",
+        after_seq="The number of the last event you have; leave out to begin with the state now.",
+    )
+    async def document_progress(
+        context: RequestContext, document_id: strawberry.ID, after_seq: int | None = None
+    ) -> AsyncGenerator[DocumentProgressEvent, None]:
+        async for event in documents_follow.follow_document(context, document_id, after_seq):
+            yield event
 
 
 LOADERS = {"Document": documents.load_documents, "Chunk": documents.load_chunks}

@@ -17,7 +17,7 @@ from strawberry.types import Info
 from resolvers.access import Permission, missing
 from resolvers.audit import Action
 from resolvers.context import RequestContext
-from resolvers.mutations import Work, perform, refusal_of
+from resolvers.mutations import Prepare, Work, perform, refusal_of
 from resolvers.names import camel_case
 from resolvers.refusals import Refusal, RefusalCode
 from schema.enums import described_enum
@@ -198,6 +198,7 @@ def mutation(
     text: str,
     many: bool = False,
     about: str | None = None,
+    prepare: Prepare | None = None,
 ) -> Any:
     """A field of Mutation: one input, one payload `{<noun>, userErrors}`.
 
@@ -213,7 +214,7 @@ def mutation(
         key = values.pop("idempotency_key")
         try:
             action = Action(name, permission, object_type, values)
-            ids = await perform(info.context, action, work, key)
+            ids = await perform(info.context, action, work, key, prepare)
             rows = await load(info.context, ids)
             if None in rows:  # a replay, and meanwhile it was deleted or the rights were taken
                 raise missing("object")

@@ -29,6 +29,7 @@ from schema import (
     rubrics,
     study,
     submissions,
+    uploads,
 )
 from schema import users as people
 from schema.fields import root_field
@@ -58,6 +59,7 @@ NOUNS = (
     rubrics,
     study,
     submissions,
+    uploads,
 )
 
 LOADERS: dict[str, Loader] = {
@@ -111,12 +113,15 @@ class Mutation(
     rubrics.RubricMutations,
     study.StudyMutations,
     submissions.SubmissionMutations,
+    uploads.UploadMutations,
 ):
     pass
 
 
 @strawberry.type(description="What can be followed live.")
-class Subscription(grading.GradingSubscriptions, study.StudySubscriptions):
+class Subscription(
+    documents.DocumentSubscriptions, grading.GradingSubscriptions, study.StudySubscriptions
+):
     pass
 
 

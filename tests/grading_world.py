@@ -185,6 +185,7 @@ class GradingWorld:
             bus=self.bus,
             followers=self.followers,
             embedder=FixedEmbedder(),
+            files=cast(Any, None),
             signed_in=viewer,
             correlation_id="test",
             renew=renew,
@@ -203,6 +204,8 @@ class GradingWorld:
                 team, search, passages_per_criterion=0
             ),
             study_team=cast(Any, None),
+            storage=cast(Any, None),
+            fetcher=cast(Any, None),
             lease_seconds=30,
         )
         return replace(resources, **values)

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -12,10 +14,14 @@ import pytest
 from agents.models.embedding import MiniLM
 from agents.ports import PassageSearch
 from agents.study.team import StudyTeam
+from ops.file_fetching import GuardedFetcher
+from ops.file_links import SignedLinks
+from ops.signing_keys import SigningKeys
 from persistence.backends import open_bus
 from persistence.bus import Bus
 from persistence.database import Database, add
 from persistence.followers import StreamFollowers, open_followers
+from persistence.objects import open_storage
 from persistence.roles import Role
 from persistence.tables.courses import CourseRow, EnrollmentRow
 from persistence.tables.identity import OrganizationRow, RoleGrantRow, UserRow
@@ -25,9 +31,11 @@ from resolvers.access import Permission
 from resolvers.audit import Action
 from resolvers.context import RequestContext
 from resolvers.documents_work import ingest_document
+from resolvers.files import Files
 from resolvers.global_ids import global_id
 from resolvers.work import WorkResources
 
+KEYS = SigningKeys.generate()
 MATERIAL = {
     "routing.md": (
         "# Routing\n\nA router forwards each packet towards its destination. It looks up the "
@@ -49,13 +57,18 @@ class File:
     filename: str | None
     content: bytes
     content_type: str | None = None
+    _stream: BytesIO = field(default_factory=BytesIO)
+
+    def __post_init__(self) -> None:
+        self._stream.write(self.content)
+        self._stream.seek(0)
 
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
 
     async def read(self, size: int = -1) -> bytes:
-        return self.content if size < 0 else self.content[:size]
+        return self._stream.read(size)
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,7 @@ class StudyWorld:
     instructor: UUID
     ann: UUID
     bob: UUID
+    files: Files
 
     async def context(self, user_id: UUID) -> RequestContext:
         """A context with the rights this person has now, which can be renewed."""
@@ -87,6 +101,7 @@ class StudyWorld:
             bus=self.bus,
             followers=self.followers,
             embedder=self.embedder,
+            files=self.files,
             signed_in=viewer,
             correlation_id="test",
             renew=renew,
@@ -102,6 +117,8 @@ class StudyWorld:
             embedding_model=self.embedder.name,
             grading_team=cast(Any, None),
             study_team=lambda search, _account: cast(StudyTeam, team(search) if team else None),
+            storage=self.files.storage,
+            fetcher=GuardedFetcher(self.files.fetching),
             lease_seconds=3,
         )
 
@@ -112,7 +129,8 @@ class StudyWorld:
         context = await self.context(user_id)
         key = values.pop("key", None)
         action = Action(work.__name__, permission, None, values)
-        (made,) = await mutations.perform(context, action, work, key)
+        prepare = documents.store_file if work is documents.upload_document else None
+        (made,) = await mutations.perform(context, action, work, key, prepare)
         return made
 
     async def upload(
@@ -196,7 +214,9 @@ async def embedder() -> AsyncIterator[MiniLM]:
 
 
 @pytest.fixture
-async def study_world(database: Database, embedder: MiniLM) -> AsyncIterator[StudyWorld]:
+async def study_world(
+    database: Database, embedder: MiniLM, tmp_path: Path
+) -> AsyncIterator[StudyWorld]:
     """The course, without material."""
     organization = OrganizationRow(name="Org", slug="study-org")
     async with database.transaction() as connection:
@@ -208,7 +228,16 @@ async def study_world(database: Database, embedder: MiniLM) -> AsyncIterator[Stu
         open_followers(database, bus, poll_seconds=0.2) as followers,
     ):
         yield StudyWorld(
-            database, bus, followers, embedder, organization.id, course, instructor, ann, bob
+            database,
+            bus,
+            followers,
+            embedder,
+            organization.id,
+            course,
+            instructor,
+            ann,
+            bob,
+            Files(open_storage((tmp_path / "originals").as_uri()), SignedLinks(KEYS, "")),
         )
 
 

@@ -14,6 +14,7 @@ class DocumentState(StrEnum):
     REINDEXING = "REINDEXING"
     FAILED = "FAILED"
     NO_TEXT = "NO_TEXT"
+    REPLACED = "REPLACED"
     DELETED = "DELETED"
 
 
@@ -26,11 +27,23 @@ class DocumentEvent(StrEnum):
     FAIL = "FAIL"
     FIND_NO_TEXT = "FIND_NO_TEXT"
     TAKEOVER = "TAKEOVER"
+    REPLACE = "REPLACE"
     DELETE = "DELETE"
 
 
 SEARCHABLE = (DocumentState.READY,)
-"""States in which members of the course read a document and search finds it."""
+"""States in which search finds a document."""
+
+READABLE = (*SEARCHABLE, DocumentState.REPLACED)
+"""States in which members of the course read a document. What an answer quoted stays readable."""
+
+OVER = (
+    DocumentState.FAILED,
+    DocumentState.NO_TEXT,
+    DocumentState.REPLACED,
+    DocumentState.DELETED,
+)
+"""States in which the same content may come again."""
 
 DOCUMENT = Machine(
     "document",
@@ -44,6 +57,9 @@ DOCUMENT = Machine(
         (DocumentState.EMBEDDING, DocumentEvent.INDEXED): DocumentState.READY,
         (DocumentState.READY, DocumentEvent.REINDEX): DocumentState.REINDEXING,
         (DocumentState.REINDEXING, DocumentEvent.INDEXED): DocumentState.READY,
+        (DocumentState.READY, DocumentEvent.REPLACE): DocumentState.REPLACED,
+        (DocumentState.REINDEXING, DocumentEvent.REPLACE): DocumentState.REPLACED,
+        (DocumentState.UPLOADED, DocumentEvent.FAIL): DocumentState.FAILED,  # its file never came
         (DocumentState.EXTRACTING, DocumentEvent.FIND_NO_TEXT): DocumentState.NO_TEXT,
         **{
             (s, e): n

@@ -32,7 +32,23 @@ class DocumentRow(Stamped, table=True):
             "course_id",
             "sha256",
             unique=True,
+            postgresql_where="state NOT IN ('FAILED', 'NO_TEXT', 'REPLACED', 'DELETED')",
+        ),
+        within_tenant("replaces_id", "document"),
+        CheckConstraint("version >= 1", name="version"),
+        Index(
+            "uq_document_replacement",
+            "organization_id",
+            "replaces_id",
+            unique=True,
             postgresql_where="state NOT IN ('FAILED', 'NO_TEXT', 'DELETED')",
+        ),
+        Index("ix_document_replaced", "updated_at", postgresql_where="state = 'REPLACED'"),
+        Index("ix_document_course", "organization_id", "course_id"),
+        Index(
+            "ix_document_waiting",
+            "uploaded_by",
+            postgresql_where="state IN ('UPLOADED', 'EXTRACTING', 'CHUNKING', 'EMBEDDING')",
         ),
     )
     id: UUID = Field(default_factory=uuid7, primary_key=True)
@@ -51,23 +67,46 @@ class DocumentRow(Stamped, table=True):
     notes: list[dict[str, Any]] = Field(default_factory=list, sa_type=Json)
     """`{code, message}` of each thing to know about how it was read."""
     fence: int = 0
+    version: int = 1
+    replaces_id: UUID | None = None
+    """The document this one takes the place of once it is READY."""
 
 
 class DocumentVersionRow(Stamped, table=True):
-    """The bytes as they came, and the canonical text (NFC) that all offsets refer to."""
+    """A file as it came, and the canonical text (NFC) that all offsets refer to."""
 
     __tablename__ = "document_version"
     __table_args__ = (
         tenant_key(),
         within_tenant("document_id", "document", ondelete="CASCADE"),
+        within_tenant("object_id", "stored_object"),
         UniqueConstraint("document_id", "number"),
+        Index("ix_document_version_object", "organization_id", "object_id"),
+        Index("ix_document_version_unmoved", "id", postgresql_where="original IS NOT NULL"),
     )
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     organization_id: UUID
     document_id: UUID
     number: int = 1
-    original: bytes = Field(sa_type=LargeBinary)
+    object_id: UUID | None = None
+    """The bytes, in the object storage; None until they are there."""
+    original: bytes | None = Field(default=None, sa_type=LargeBinary)
+    """The bytes of a file that came before there was an object storage, until it is moved."""
     text: str | None = None
+
+
+class DocumentFetchRow(Stamped, table=True):
+    """The address of a file that is still to be fetched. Deleted once it has come, or failed."""
+
+    __tablename__ = "document_fetch"
+    __table_args__ = (
+        within_tenant("document_id", "document", ondelete="CASCADE"),
+        Index("ix_document_fetch_waiting", "updated_at"),
+    )
+    document_id: UUID = Field(primary_key=True)
+    organization_id: UUID
+    url: str
+    tries: int = 0
 
 
 class ChunkRow(Stamped, table=True):
@@ -120,4 +159,5 @@ class ChunkRow(Stamped, table=True):
 
 documents = table_of(DocumentRow)
 document_versions = table_of(DocumentVersionRow)
+document_fetches = table_of(DocumentFetchRow)
 chunks = table_of(ChunkRow)

@@ -149,6 +149,13 @@ async def _objects(
         courseId=world.course_id,
         expiresAt=(datetime.now(UTC) + timedelta(days=1)).isoformat(),
     )
+    upload = await instructor.change(
+        "mutation($input: CreateUploadInput!) { createUpload(input: $input) {"
+        " upload { id } userErrors { code } } }",
+        courseId=world.course_id,
+        fileName="notes.txt",
+        byteSize=10,
+    )
     own = await owner.ask("{ viewer { user { id } organization { id } } }")
     (enrollment,) = await instructor.change(gql.ENROL, courseId=world.course_id, emails=[ANN])
     rubric = await instructor.ask(
@@ -206,6 +213,7 @@ async def _objects(
         "Message": message,
         "Organization": own["viewer"]["organization"]["id"],
         "Question": question,
+        "ResumableUpload": upload["id"],
         "RoleGrant": next(g["id"] for g in held if g["role"] == "GRADER"),
         "Rubric": rubric["node"]["rubrics"]["nodes"][0]["id"],
         "StudySession": session,

@@ -43,6 +43,10 @@ ROOTS = {
     "Query.node": "query($c: ID!) { node(id: $c) { id } }",
 }
 FOLLOWED = {
+    "Subscription.documentProgress": (
+        "Document",
+        "subscription($id: ID!) { documentProgress(documentId: $id) { seq } }",
+    ),
     "Subscription.gradingRun": (
         "GradingRun",
         "subscription($id: ID!) { gradingRun(runId: $id, afterSeq: 0) { seq } }",
@@ -120,7 +124,7 @@ async def _followed(client: Any, document: str, key: str) -> str:
 def reached_otherwise() -> set[str]:
     """Fields that only an event or a root field shows."""
     types = {"Viewer", "Access", "GradingRunEvent", "StudyEvent", "AnswerChunk"}
-    types |= {"Impersonation", "PersonalData", "DataFlow"}
+    types |= {"DocumentProgressEvent", "Impersonation", "PersonalData", "DataFlow"}
     types |= {"EnrollmentImport", "ImportedEnrollment"}
     return {f"{t}.{f}" for t in types for f in getattr(SCHEMA.type_map.get(t), "fields", {})}
 

@@ -23,6 +23,7 @@ from tests.charts.settings_schema import known_variables
 
 pytestmark = needs_helm
 
+PUBLISHED = ("/graph", "/uploads", "/originals")
 SLOW_STOP = ("--set", "api.preStopSeconds=60,api.drainSeconds=300,worker.drainSeconds=600")
 CASES = [
     *(pytest.param((values,), id=values.stem) for values in VALUES),
@@ -223,12 +224,12 @@ def test_what_is_published_leads_to_the_api_and_not_to_its_metrics(
                 "name": service["metadata"]["name"],
                 "port": {"name": port["name"]},
             }
-            assert path["path"].startswith("/graph")
+            assert path["path"].startswith(PUBLISHED)
     for route in of_kind(manifests, "HTTPRoute"):
         (rule,) = route["spec"]["rules"]
         assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": port["port"]}]
         assert rule["timeouts"] == {"request": "0s"}
-        assert all(m["path"]["value"].startswith("/graph") for m in rule["matches"])
+        assert all(m["path"]["value"].startswith(PUBLISHED) for m in rule["matches"])
 
 
 def test_the_migration_needs_nothing_that_the_release_makes(manifests: list[Manifest]) -> None:
@@ -258,6 +259,8 @@ def test_the_migration_has_the_settings_of_the_release(manifests: list[Manifest]
     assert migrated.items() <= served.items()
     only_served = served.keys() - migrated.keys()
     assert only_served <= {
+        "ASSAY_STORAGE_ACCESS_KEY",
+        "ASSAY_STORAGE_SECRET_KEY",
         "ASSAY_DRAIN_SECONDS",
         "ASSAY_HOST",
         "ASSAY_PORT",
@@ -308,7 +311,13 @@ def test_a_setting_arrives_as_it_was_written(text: str, shown: str, tmp_path: Pa
     }[text]
     values = tmp_path / "values.yaml"
     values.write_text(
-        yaml.safe_dump({"existingSecret": "s", "settings": {variable: json.loads(text)}})
+        yaml.safe_dump(
+            {
+                "existingSecret": "s",
+                "originals": {"existingClaim": "c"},
+                "settings": {variable: json.loads(text)},
+            }
+        )
     )
     for helm in ("helm3", "helm4"):
         manifests = rendered(values, helm=helm)

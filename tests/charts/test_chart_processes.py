@@ -36,7 +36,11 @@ pytestmark = needs_helm
 
 VALUES = {
     "existingSecret": "assay",
-    "settings": {"ASSAY_GRAPHIQL": False, "ASSAY_UPLOAD_BYTES": 25_000_000},
+    "settings": {
+        "ASSAY_GRAPHIQL": False,
+        "ASSAY_STORAGE_URL": "s3://originals",
+        "ASSAY_UPLOAD_BYTES": 25_000_000,
+    },
     "api": {"drainSeconds": 5},
     "worker": {"drainSeconds": 5},
 }

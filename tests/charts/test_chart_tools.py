@@ -100,6 +100,7 @@ def test_the_schema_is_one_and_takes_the_examples() -> None:
     [
         ("existingSecret=", "existingSecret is empty: make a Secret"),
         ("secretKeys.ASSAY_DATABASE_URL=", "secretKeys.ASSAY_DATABASE_URL is empty"),
+        ("settings.ASSAY_STORAGE_URL=", "settings.ASSAY_STORAGE_URL is empty"),
         ("replicas=3", "replicas"),
         ("api.autoscaling.max=3", "max"),
         ("api.replicas=two", "integer"),

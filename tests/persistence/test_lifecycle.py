@@ -12,8 +12,10 @@ from persistence.lifecycle.documents import DOCUMENT
 from persistence.lifecycle.grades import GRADE, GRADE_EVENTS_OF_AN_AI, GradeState
 from persistence.lifecycle.grading import RUN, TASK, TASK_TERMINAL, TASK_WORKING, TaskState
 from persistence.lifecycle.machine import InvalidTransition, Machine
+from persistence.lifecycle.objects import OBJECT
 from persistence.lifecycle.study import MESSAGE
 from persistence.lifecycle.submissions import ATTEMPT, SUBMISSION
+from persistence.lifecycle.uploads import UPLOAD
 
 MACHINES: list[Machine[Any, Any]] = [
     ALLOCATION,
@@ -25,10 +27,12 @@ MACHINES: list[Machine[Any, Any]] = [
     GRANT,
     INVITATION,
     MESSAGE,
+    OBJECT,
     RUBRIC_VERSION,
     RUN,
     SUBMISSION,
     TASK,
+    UPLOAD,
 ]
 
 

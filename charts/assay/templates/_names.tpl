@@ -57,6 +57,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- if not .Values.secretKeys.ASSAY_DATABASE_URL -}}
 {{- fail "\n\nsecretKeys.ASSAY_DATABASE_URL is empty: name the key of existingSecret that holds the address of PostgreSQL.\n" -}}
 {{- end -}}
+{{- if not (or .Values.settings.ASSAY_STORAGE_URL .Values.originals.existingClaim) -}}
+{{- fail "\n\nsettings.ASSAY_STORAGE_URL is empty: name an S3 bucket for the originals of documents, as s3://bucket/prefix, or in originals.existingClaim a volume all pods can mount.\n" -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled .Values.httpRoute.enabled -}}
 {{- fail "\n\ningress.enabled and httpRoute.enabled are both true: choose the one your cluster has.\n" -}}
 {{- end -}}

@@ -1,0 +1,133 @@
+"""Originals: in the storage before their row, gone after it, and never lost between."""
+
+# ruff: noqa: F811 - a fixture is asked for under the name it was imported by
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from persistence import stored_objects
+from persistence.objects import ObjectMissing, ObjectStorage, one_piece, open_storage
+from resolvers import documents
+from resolvers.access import Permission
+from resolvers.documents_work import ingest_document, sweep_documents
+from resolvers.global_ids import global_id
+from resolvers.originals import move_originals, sweep_objects
+from resolvers.refusals import Refusal, RefusalCode
+from tests.object_storage import s3_address, storage  # noqa: F401 - fixtures
+from tests.resolvers.test_documents_work import AT_ONCE, count, state
+from tests.study_world import MATERIAL, StudyWorld, embedder, study_world  # noqa: F401 - fixtures
+
+ROUTING = MATERIAL["routing.md"]
+OBJECTS = "SELECT count(*) FROM stored_object"
+
+
+@pytest.fixture
+def world(study_world: StudyWorld, storage: ObjectStorage) -> StudyWorld:
+    """The course, with its files in each kind of storage."""
+    return replace(study_world, files=replace(study_world.files, storage=storage))
+
+
+async def keys(world: StudyWorld) -> list[str]:
+    async with world.database.read() as connection:
+        return list((await connection.execute(text("SELECT key FROM stored_object"))).scalars())
+
+
+async def read(storage: ObjectStorage, key: str, size: int) -> bytes:
+    return b"".join([piece async for piece in storage.read(key, 0, size)])
+
+
+async def execute(world: StudyWorld, statement: str, **values: object) -> None:
+    async with world.database.transaction() as connection:
+        await connection.execute(text(statement), values)
+
+
+async def test_an_original_lies_in_the_storage_until_its_document_goes(world: StudyWorld) -> None:
+    key = await world.upload("routing.md", ROUTING)
+    (name,) = await keys(world)
+    assert "routing" not in name
+    assert await read(world.files.storage, name, len(ROUTING)) == ROUTING.encode()
+    await ingest_document(world.work(), key)
+    assert await state(world, key) == "READY"
+
+    await world.change(
+        world.instructor,
+        documents.delete_document,
+        Permission.DOCUMENT_WRITE,
+        document_id=global_id("Document", key),
+    )
+    await sweep_objects(world.work())
+    assert await keys(world) == []
+    with pytest.raises(ObjectMissing):
+        await read(world.files.storage, name, 1)
+
+
+async def test_what_nobody_kept_is_swept(world: StudyWorld) -> None:
+    """A process that died between the object and its row."""
+    async with world.database.transaction() as connection:
+        row = await stored_objects.begin(connection, world.organization_id)
+    await world.files.storage.put(row.key, one_piece(b"orphan"))
+    await sweep_objects(world.work())
+    assert await keys(world) == [row.key]
+    await execute(world, "UPDATE stored_object SET created_at = now() - interval '7 hours'")
+    await sweep_objects(world.work())
+    assert await keys(world) == []
+
+
+async def test_the_same_content_twice_keeps_one_object(world: StudyWorld) -> None:
+    await world.upload("routing.md", ROUTING)
+    await world.upload("copy.md", ROUTING)
+    await sweep_objects(world.work())
+    assert len(await keys(world)) == 1
+
+
+async def test_a_refused_upload_leaves_nothing(world: StudyWorld) -> None:
+    with pytest.raises(Refusal):
+        await world.upload("notes.md", ROUTING, user_id=world.ann)
+    with pytest.raises(Refusal):
+        await world.upload("slides.pdf", b"%PDF-1.7 \xe2\xe3", content_type="text/markdown")
+    assert await keys(world) == []
+    with pytest.raises(Refusal):
+        await world.upload("big.txt", b"a" * 25_000_001)
+    await sweep_objects(world.work())
+    assert await keys(world) == []
+
+
+async def test_a_storage_that_is_away_refuses_and_loses_nothing(
+    study_world: StudyWorld, tmp_path: Path
+) -> None:
+    world = study_world
+    key = await world.upload("routing.md", ROUTING)
+    (tmp_path / "file").write_text("where the folder should be")
+    storage = open_storage((tmp_path / "file").as_uri())
+    away = replace(world, files=replace(world.files, storage=storage))
+    with pytest.raises(Refusal) as refused:
+        await away.upload("transport.md", MATERIAL["transport.md"])
+    assert refused.value.code == RefusalCode.UNAVAILABLE
+    for _ in range(5):
+        await ingest_document(away.work(), key)
+        await sweep_documents(away.work(), stuck_after=AT_ONCE, waiting_for=AT_ONCE)
+        await sweep_objects(away.work())
+    assert await state(world, key) == "UPLOADED"
+    await ingest_document(world.work(), key)
+    assert await state(world, key) == "READY"
+
+
+async def test_originals_of_the_database_move_into_the_storage(world: StudyWorld) -> None:
+    """Rows of a version before there was a storage; they are read where they are until then."""
+    read_in_place, moved = [await world.upload(f"{n}.md", f"# {n}\n\n{ROUTING}") for n in "ab"]
+    await execute(world, "UPDATE document_version SET object_id = NULL, original = :o", o=b"# Old")
+    await execute(world, "DELETE FROM stored_object")
+    await ingest_document(world.work(), read_in_place)
+    assert await state(world, read_in_place) == "READY"
+    for _ in range(3):
+        await move_originals(world.work())
+    left = "SELECT count(*) FROM document_version WHERE original IS NOT NULL OR object_id IS NULL"
+    assert await count(world, left) == 0
+    assert await count(world, OBJECTS) == 2
+    await ingest_document(world.work(), moved)
+    assert await state(world, moved) == "READY"
+    for name in await keys(world):
+        assert await read(world.files.storage, name, 5) == b"# Old"
