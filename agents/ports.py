@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import orjson
@@ -130,6 +130,14 @@ class Stages(Protocol):
 
     async def entered(self, stage: str) -> None:
         """Raises to abort (lease lost, cancelled); the team propagates that at once."""
+        ...
+
+
+class Steps(Protocol):
+    """Takes what a team does while it does it, for whoever follows."""
+
+    def happened(self, kind: str, detail: dict[str, Any]) -> None:
+        """Returns at once; the step is written meanwhile. `detail` is JSON."""
         ...
 
 

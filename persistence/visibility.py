@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, and_, false, or_, tuple_
+from sqlalchemy import ColumnElement, Table, and_, false, func, or_, tuple_
 
 from persistence.lifecycle.assignments import AssignmentState
 from persistence.lifecycle.documents import SEARCHABLE
@@ -132,6 +132,25 @@ def sees_own(table: Table, viewer: Viewer) -> ColumnElement[bool]:
         table.c.user_id == viewer.user_id,
         table.c.course_id.in_(viewer.member_of),
     )
+
+
+def sees_study_sessions(sessions: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """One's own, and those a student shares with the instructors of a course, while they do."""
+    return or_(
+        sees_own(sessions, viewer),
+        and_(
+            sees_as_instructor(sessions, viewer),
+            sessions.c.shared_at.is_not(None),
+            or_(sessions.c.shared_until.is_(None), sessions.c.shared_until > func.now()),
+        ),
+    )
+
+
+def sees_memory_facts(facts: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """One's own, to oneself: neither staff, nor who acts as the person, nor an API token."""
+    if viewer.real_user_id is not None or viewer.scopes is not None:
+        return false()
+    return and_(_within(facts, viewer), facts.c.user_id == viewer.user_id)
 
 
 def sees_users(users: Table, viewer: Viewer) -> ColumnElement[bool]:

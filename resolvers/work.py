@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 from agents.grading.team import GradingTeam
 from agents.ports import Embedder, PassageSearch
+from agents.study.summary import ExtractiveSummariser, Summariser
 from agents.study.team import StudyTeam
 from observability.metrics import Metrics
 from persistence.bus import Bus
@@ -27,6 +28,7 @@ class WorkResources:
     grading_team: Callable[[PassageSearch], GradingTeam]
     """A fresh team for one task, over a search the caller has bound to a course and viewer."""
     study_team: Callable[[PassageSearch], StudyTeam]
+    summariser: Summariser = field(default_factory=ExtractiveSummariser)
     metrics: Metrics = field(default_factory=Metrics)
     lease_seconds: float = 30.0
     grading_concurrency: int = 4

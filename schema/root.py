@@ -21,6 +21,9 @@ from schema import (
     privacy,
     rubrics,
     study,
+    study_memory,
+    study_sessions,
+    study_turns,
     submissions,
 )
 from schema import users as people
@@ -43,6 +46,7 @@ NOUNS = (
     privacy,
     rubrics,
     study,
+    study_memory,
     submissions,
 )
 
@@ -59,6 +63,8 @@ class Query(
     courses.CourseQueries,
     grants.GrantQueries,
     privacy.PrivacyQueries,
+    study.StudyQueries,
+    study_memory.StudyMemoryQueries,
 ):
     @root_field("Who the access token speaks for.")
     async def viewer(context: RequestContext) -> people.Viewer:
@@ -85,7 +91,9 @@ class Mutation(
     people.UserMutations,
     privacy.PrivacyMutations,
     rubrics.RubricMutations,
-    study.StudyMutations,
+    study_memory.StudyMemoryMutations,
+    study_sessions.StudySessionMutations,
+    study_turns.StudyTurnMutations,
     submissions.SubmissionMutations,
 ):
     pass

@@ -32,7 +32,7 @@ SCALARS = {
 }
 TYPES = {
     "student": "User", "observedStudent": "User", "run": "GradingRun", "task": "GradingTask",
-    "session": "StudySession",
+    "session": "StudySession", "parent": "Message",
 }  # fmt: skip
 
 
