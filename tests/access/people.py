@@ -21,6 +21,10 @@ CALLERS = [
     "owner", "observer", "classmate", "other_instructor", "other_student", "nobody",
     "foreign_admin", "anonymous",
 ]  # fmt: skip
+SHARE = """mutation($input: ShareStudySessionInput!) { shareStudySession(input: $input) {
+  studySession { id } userErrors { code message } } }"""
+REMEMBER = """mutation($input: RememberFactInput!) { rememberFact(input: $input) {
+  memoryFact { id } userErrors { code message } } }"""
 IDS = """query($a: ID!, $r: ID!, $s: ID!, $d: ID!, $b: ID!, $n: ID!) {
   a: node(id: $a) { ... on Assignment { questions { id anchorPapers { id } } } }
   r: node(id: $r) { ... on GradingRun { tasks(first: 2) { nodes { id submission { id } } } } }
@@ -116,6 +120,9 @@ async def _objects(
     await instructor.change(gql.FINALISE, gradeIds=[grade])
     await instructor.change(gql.RELEASE, gradeIds=[grade])
     session, message = await _studied(owner, world)
+    shared, shared_message = await _studied(owner, world)
+    await owner.change(SHARE, sessionId=shared)
+    fact = await owner.change(REMEMBER, text="I like short examples.", courseId=world.course_id)
     token = await instructor.change(
         "mutation($input: CreateApiTokenInput!) { createApiToken(input: $input) {"
         " apiToken { id } userErrors { code } } }",
@@ -151,12 +158,15 @@ async def _objects(
         "GradingTask": next(
             t["id"] for t in found["r"]["tasks"]["nodes"] if t["submission"]["id"] == submission
         ),
+        "MemoryFact": fact["id"],
         "Message": message,
+        "Message (shared)": shared_message,
         "Organization": own["viewer"]["organization"]["id"],
         "Question": question,
         "RoleGrant": next(g["id"] for g in held if g["role"] == "GRADER"),
         "Rubric": rubric["node"]["rubrics"]["nodes"][0]["id"],
         "StudySession": session,
+        "StudySession (shared)": shared,
         "Submission": submission,
         "Submission (anonymous marking)": anonymous,
         "User": global_id("User", await world.user_id(ANN)),

@@ -33,6 +33,9 @@ ROOTS = {
     "Query.dataFlows": "{ dataFlows { feature } }",
     "Query.auditEvents": "{ auditEvents { nodes { id } } }",
     "Query.roleGrants": "{ roleGrants { nodes { id } } }",
+    "Query.memoryFacts": "{ memoryFacts { nodes { id } } }",
+    "Query.sharedStudySessions": "query($c: ID!) "
+    "{ sharedStudySessions(courseId: $c) { nodes { id } } }",
     "Query.viewerCan": "query($c: ID!) { viewerCan(permission: VIEWER_READ, courseId: $c) }",
     "Query.explainAccess": "query($c: ID!, $u: ID!) { "
     "explainAccess(userId: $u, permission: STUDY_ASK, courseId: $c) { allowed } }",
@@ -45,6 +48,10 @@ FOLLOWED = {
     ),
     "Subscription.studyMessage": (
         "StudySession",
+        "subscription($id: ID!) { studyMessage(sessionId: $id) { seq } }",
+    ),
+    "Subscription.studyMessage (shared)": (
+        "StudySession (shared)",
         "subscription($id: ID!) { studyMessage(sessionId: $id) { seq } }",
     ),
 }
@@ -158,15 +165,24 @@ def test_strangers_meet_nothing(decided: list[dict[str, str]]) -> None:
 
 
 def test_a_classmate_meets_nothing_of_another_student(decided: list[dict[str, str]]) -> None:
-    names = ("Submission", "Attempt", "Grade (released)", "StudySession", "Message", "Enrollment")
+    names = ("Submission", "Attempt", "Grade (released)", "StudySession", "Message", "MemoryFact")
+    names += ("Enrollment",)
     for row in rows(decided, *names):
         assert row["classmate"] == "absent", row
 
 
 def test_only_its_owner_meets_a_study_session(decided: list[dict[str, str]]) -> None:
-    for row in rows(decided, "StudySession", "Message"):
+    for row in rows(decided, "StudySession.", "Message.", "MemoryFact."):
         for caller in CALLERS:
             if caller != "owner":
+                assert row[caller] in {"absent", "UNAUTHENTICATED"}, row
+
+
+def test_a_shared_session_is_met_by_the_instructor_as_well(decided: list[dict[str, str]]) -> None:
+    for row in rows(decided, "StudySession (shared)", "Message (shared)"):
+        assert row["instructor"] == row["owner"], row
+        for caller in CALLERS:
+            if caller not in {"owner", "instructor"}:
                 assert row[caller] in {"absent", "UNAUTHENTICATED"}, row
 
 
