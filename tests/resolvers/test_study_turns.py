@@ -4,6 +4,7 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +16,11 @@ from agents.ports import AgentCancelled, Usage
 from agents.study.brief import StudyBrief
 from agents.study.messages import Route
 from agents.study.outcome import StepKind, StudyOutcome, StudyState, StudyStep
+from persistence.followers import open_followers
 from resolvers import study, study_memory, study_sessions, study_turns
 from resolvers.access import Permission
 from resolvers.global_ids import global_id
-from resolvers.refusals import RefusalCode
+from resolvers.refusals import Refusal, RefusalCode
 from resolvers.study_follow import StudyEventKind
 from resolvers.study_work import answer_message, sweep_messages
 from tests.resolvers.test_study_follow import follow, sequencer  # noqa: F401 - a fixture
@@ -314,3 +316,21 @@ async def test_a_session_deleted_under_a_worker_leaves_nothing_behind(
             await connection.execute(text("SELECT response, cost_micros FROM model_call"))
         ).all()
     assert sorted(rows) == [("", 30), ("", 30)]
+
+
+@pytest.mark.parametrize("end", ["unshare_study_session", "delete_study_session"])
+async def test_a_share_ends_at_once_for_who_follows(study_world: StudyWorld, end: str) -> None:
+    world = study_world
+    session = await session_of(world, world.ann)
+    mine = {"session_id": global_id("StudySession", session)}
+    await turn(world, study_sessions.share_study_session, until=None, **mine)
+    async with open_followers(world.database, world.bus, poll_seconds=3_600) as idle:
+        followed = replace(world, followers=idle)
+        async with aclosing(await follow(followed, session, None, world.instructor)) as events:
+            assert (await anext(events)).kind is StudyEventKind.SNAPSHOT
+            waiting = asyncio.ensure_future(anext(events))
+            await asyncio.sleep(0)
+            await turn(world, getattr(study_sessions, end), **mine)
+            with pytest.raises(Refusal) as refused:
+                await asyncio.wait_for(waiting, 10)
+    assert refused.value.code is RefusalCode.NOT_FOUND
