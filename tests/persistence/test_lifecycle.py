@@ -11,7 +11,7 @@ from persistence.lifecycle.documents import DOCUMENT
 from persistence.lifecycle.grades import GRADE, GRADE_EVENTS_OF_AN_AI, GradeState
 from persistence.lifecycle.grading import RUN, TASK, TASK_TERMINAL, TASK_WORKING, TaskState
 from persistence.lifecycle.machine import InvalidTransition, Machine
-from persistence.lifecycle.study import MESSAGE
+from persistence.lifecycle.study import FACT, MESSAGE
 from persistence.lifecycle.submissions import ATTEMPT, SUBMISSION
 
 MACHINES: list[Machine[Any, Any]] = [
@@ -19,6 +19,7 @@ MACHINES: list[Machine[Any, Any]] = [
     ATTEMPT,
     DOCUMENT,
     ENROLLMENT,
+    FACT,
     GRADE,
     GRANT,
     MESSAGE,
