@@ -104,7 +104,7 @@ class MessageRow(Stamped, table=True):
         one_of("author", Author),
         one_of("state", MessageState),
         CheckConstraint("author = 'STUDENT' OR parent_id IS NOT NULL", name="reply"),
-        Index("ix_message_parent", "session_id", "parent_id"),
+        Index("ix_message_parent", "parent_id", "ordinal"),
         Index("ix_message_working", "lease_until", postgresql_where=f"state NOT IN ({_ENDED})"),
         Index(
             "uq_message_open",

@@ -65,7 +65,7 @@ def _tree() -> None:
         ["session_id", "id"],
         ondelete="CASCADE",
     )
-    op.create_index("ix_message_parent", "message", ["session_id", "parent_id"])
+    op.create_index("ix_message_parent", "message", ["parent_id", "ordinal"])
     op.create_index(
         "uq_message_open", "message", ["session_id"], unique=True, postgresql_where=OPEN
     )
