@@ -27,6 +27,13 @@ class Searched:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchedWeb:
+    queries: list[str]
+    urls: list[str]
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class Drafted:
     attempt: int
     characters: int
@@ -48,6 +55,14 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
+class ReachedBound:
+    reached: str
+    calls: int
+    tokens: int
+    cost_micros: int
+
+
+@dataclass(frozen=True, slots=True)
 class MetGradedWork:
     assignment_id: UUID
     policy: AiPolicy
@@ -64,12 +79,28 @@ class Paid:
     cost_micros: int
 
 
-Result: TypeAlias = Planned | Searched | Drafted | Criticised | Checked | MetGradedWork | Paid
+Result: TypeAlias = (
+    Planned
+    | Searched
+    | SearchedWeb
+    | Drafted
+    | Criticised
+    | Checked
+    | ReachedBound
+    | MetGradedWork
+    | Paid
+)
 
 _READ: Mapping[AgentStepKind, Callable[[dict[str, Any]], Result]] = {
     AgentStepKind.PLAN: lambda d: Planned(StudyRoute(d["route"]), list(d["queries"]), d["reason"]),
     AgentStepKind.RETRIEVE: lambda d: Searched(
         list(d["queries"]), [UUID(key) for key in d["chunk_ids"]]
+    ),
+    AgentStepKind.WEB_SEARCH: lambda d: SearchedWeb(
+        list(d["queries"]), list(d["urls"]), d["problem"]
+    ),
+    AgentStepKind.BUDGET: lambda d: ReachedBound(
+        d["reached"], d["calls"], d["tokens"], d["cost_micros"]
     ),
     AgentStepKind.DRAFT: lambda d: Drafted(d["attempt"], d["characters"], d["abstained"]),
     AgentStepKind.CRITIQUE: lambda d: Criticised(d["attempt"], d["verdict"], list(d["issues"])),

@@ -23,9 +23,11 @@ described_enum(
     GRADED_WORK="It met graded work that is still open.",
     PLAN="It decided where to look.",
     RETRIEVE="It searched the course's material.",
+    WEB_SEARCH="It searched the web.",
     DRAFT="It wrote a draft.",
     CRITIQUE="A critic read the draft.",
     CHECK="It held each claim of the draft against its source.",
+    BUDGET="It reached a bound of what one answer may take.",
     SPENT="A call was paid.",
 )
 described_enum(
@@ -66,6 +68,23 @@ class RetrieveResult(_ByClass):
     @batched("The passages found, best first, as far as they are still there for you to read.")
     async def chunks(parents: Sequence[Any], context: RequestContext) -> Sequence[list[Chunk]]:
         return await study_steps.list_found(parents, context)
+
+
+@strawberry.type(description="What was searched for in the web, and found.")
+class WebSearchResult(_ByClass):
+    read_from = study_steps.SearchedWeb
+    queries: list[str] = described("What was searched for.")
+    urls: list[str] = described("The addresses of the pages found, best first.")
+    problem: str = described("Why the web could not be searched; empty when it was.")
+
+
+@strawberry.type(description="A bound that was reached.")
+class BudgetResult(_ByClass):
+    read_from = study_steps.ReachedBound
+    reached: str = described("Which bound.")
+    calls: int = described("Calls until then.")
+    tokens: int = described("Tokens read and written until then.")
+    cost_micros: int = described("Millionths of the currency of `Message.usage` until then.")
 
 
 @strawberry.type(description="What a draft came to.")
@@ -119,9 +138,11 @@ class SpentResult(_ByClass):
 StepResult = Annotated[
     PlanResult
     | RetrieveResult
+    | WebSearchResult
     | DraftResult
     | CritiqueResult
     | CheckResult
+    | BudgetResult
     | GradedWorkResult
     | SpentResult,
     strawberry.union("StepResult", description="What a step came to, by its kind."),

@@ -40,9 +40,11 @@ class AgentStepKind(StrEnum):
     GRADED_WORK = "GRADED_WORK"
     PLAN = "PLAN"
     RETRIEVE = "RETRIEVE"
+    WEB_SEARCH = "WEB_SEARCH"
     DRAFT = "DRAFT"
     CRITIQUE = "CRITIQUE"
     CHECK = "CHECK"
+    BUDGET = "BUDGET"
     SPENT = "SPENT"
 
 

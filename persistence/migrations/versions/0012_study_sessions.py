@@ -10,7 +10,10 @@ branch_labels = None
 depends_on = None
 
 OPEN = "state NOT IN ('COMPLETE', 'ABSTAINED', 'FAILED', 'CANCELLED')"
-KINDS = "'GRADED_WORK', 'PLAN', 'RETRIEVE', 'DRAFT', 'CRITIQUE', 'CHECK', 'SPENT'"
+KINDS = (
+    "'GRADED_WORK', 'PLAN', 'RETRIEVE', 'WEB_SEARCH', 'DRAFT', 'CRITIQUE', 'CHECK', 'BUDGET', "
+    "'SPENT'"
+)
 Moment = postgresql.TIMESTAMP(timezone=True)
 
 
