@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -145,6 +145,14 @@ class Stages(Protocol):
 
     async def entered(self, stage: str) -> None:
         """Raises to abort (lease lost, cancelled); the team propagates that at once."""
+        ...
+
+
+class Steps(Protocol):
+    """Takes what a team does while it does it, for whoever follows."""
+
+    def happened(self, kind: str, detail: dict[str, Any]) -> None:
+        """Returns at once; the step is written meanwhile. `detail` is JSON."""
         ...
 
 

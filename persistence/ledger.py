@@ -21,6 +21,9 @@ from persistence.tables.records import ModelCallRow, model_calls
 
 logger = logging.getLogger(__name__)
 
+CURRENCY = "USD"
+"""What `cost_micros` are millionths of."""
+
 
 @dataclass(frozen=True)
 class Call:

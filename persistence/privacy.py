@@ -26,6 +26,11 @@ WHERE v.event_id = e.id AND v.organization_id = :organization AND (
     OR v.value ~* :named
 )
 """)
+# A worker records a model's answer while it holds the message: wait for it, and keep others out.
+_HELD = text("""
+SELECT m.id FROM message m JOIN study_session s ON s.id = m.session_id
+WHERE s.user_id = :person FOR UPDATE OF m
+""")
 _OWN = text("""
 SELECT id FROM role_grant WHERE user_id = :person OR observed_student_id = :person
 UNION ALL SELECT id FROM enrollment WHERE user_id = :person
@@ -79,6 +84,7 @@ async def erase(
             "named": rf"(^|\W)({known})($|\W)",
         },
     )
+    await connection.execute(_HELD, {"person": person})
     for table, store in TABLES.items():
         if store.erased is None:
             continue

@@ -116,6 +116,11 @@ TABLES: Mapping[str, Store] = {
             ),
         ),
     ),
+    "memory_fact": Store(
+        "What a person lets the tutor remember of them. Nobody else reads it.",
+        exported="user_id = :person",
+        erased="user_id = :person",
+    ),
     "evidence_span": Store(
         "Quotes of a person's work. Where they stood stays.",
         erased=f"criterion_assessment_id IN ({_JUDGEMENTS})",

@@ -1,19 +1,18 @@
-"""Study sessions, their messages, and what carries an answer."""
+"""Study sessions as they are read: their messages, and what carries an answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
-from persistence import leases
-from persistence.database import Conflict, Connection, add, fetch, fetch_one
+from persistence.database import Connection, fetch, fetch_one
 from persistence.keyset import Page, page, pages_by_parent
-from persistence.lifecycle.study import MESSAGE, MessageEvent, MessageState
+from persistence.study_tree import paths
 from persistence.tables.documents import chunks
+from persistence.tables.records import model_calls
 from persistence.tables.study import (
     AgentStepRow,
-    Author,
     MessageRow,
     StudySessionRow,
     agent_steps,
@@ -21,10 +20,21 @@ from persistence.tables.study import (
     messages,
     study_sessions,
 )
-from persistence.visibility import Viewer, sees_own, sees_study
+from persistence.visibility import Viewer, sees_own, sees_shared_study, sees_study_sessions
 
-OPEN = tuple(s for s in MessageState if s not in MESSAGE.terminal())
-"""States of an answer that is still to come."""
+SEARCH = "search"
+"""The provider under which the ledger keeps what was retrieved, which is no model call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What the calls of a message came to (micro-units of the ledger's currency)."""
+
+    owner_id: UUID
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_micros: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +55,14 @@ class CitedRow:
 
 
 async def sessions_by_id(
-    connection: Connection, viewer: Viewer, ids: Sequence[UUID], *, own: bool = False
+    connection: Connection, viewer: Viewer, ids: Sequence[UUID]
 ) -> Sequence[StudySessionRow]:
-    """Those of `ids` the viewer sees; with `own` the viewer's alone."""
-    seen = sees_own if own else sees_study
+    """Those of `ids` the viewer reads."""
     return await fetch(
         connection,
-        select(study_sessions).where(study_sessions.c.id.in_(ids), seen(study_sessions, viewer)),
+        select(study_sessions).where(
+            study_sessions.c.id.in_(ids), sees_study_sessions(study_sessions, viewer)
+        ),
         StudySessionRow,
     )
 
@@ -66,7 +77,7 @@ async def pages_of_sessions(
     """The sessions of each course the viewer sees, newest first."""
     return await pages_by_parent(
         connection,
-        select(study_sessions).where(sees_study(study_sessions, viewer)),
+        select(study_sessions).where(sees_study_sessions(study_sessions, viewer)),
         shape=StudySessionRow,
         parent=study_sessions.c.course_id,
         parents=course_ids,
@@ -78,12 +89,33 @@ async def pages_of_sessions(
 
 
 async def page_of_sessions(
-    connection: Connection, viewer: Viewer, first: int, after: str | None
+    connection: Connection, viewer: Viewer, *, archived: bool, first: int, after: str | None
 ) -> Page[StudySessionRow]:
-    """The viewer's own sessions, newest first."""
+    """The viewer's own sessions, the archived ones or the others, newest first."""
+    at = study_sessions.c.archived_at
     return await page(
         connection,
-        select(study_sessions).where(sees_own(study_sessions, viewer)),
+        select(study_sessions).where(
+            sees_own(study_sessions, viewer), at.is_not(None) if archived else at.is_(None)
+        ),
+        shape=StudySessionRow,
+        key=[study_sessions.c.id],
+        first=first,
+        after=after,
+        descending=True,
+    )
+
+
+async def page_of_shared_sessions(
+    connection: Connection, viewer: Viewer, course_id: UUID, first: int, after: str | None
+) -> Page[StudySessionRow]:
+    """What students of a course share with the viewer, who instructs it; newest first."""
+    return await page(
+        connection,
+        select(study_sessions).where(
+            study_sessions.c.course_id == course_id,
+            sees_shared_study(study_sessions, viewer),
+        ),
         shape=StudySessionRow,
         key=[study_sessions.c.id],
         first=first,
@@ -106,15 +138,14 @@ async def lock_session(
 
 
 async def messages_by_id(
-    connection: Connection, viewer: Viewer, ids: Sequence[UUID], *, own: bool = False
+    connection: Connection, viewer: Viewer, ids: Sequence[UUID]
 ) -> Sequence[MessageRow]:
-    """Those of `ids` in sessions the viewer sees; with `own` in the viewer's alone."""
-    seen = sees_own if own else sees_study
+    """Those of `ids` in sessions the viewer reads."""
     return await fetch(
         connection,
         select(messages)
         .join(study_sessions, study_sessions.c.id == messages.c.session_id)
-        .where(messages.c.id.in_(ids), seen(study_sessions, viewer)),
+        .where(messages.c.id.in_(ids), sees_study_sessions(study_sessions, viewer)),
         MessageRow,
     )
 
@@ -122,10 +153,12 @@ async def messages_by_id(
 async def pages_of_messages(
     connection: Connection, session_ids: Sequence[UUID], first: int, after: str | None
 ) -> list[Page[MessageRow]]:
-    """The messages of each session in their order."""
+    """The messages of each session's active branch, from its first question on."""
+    leaves = select(study_sessions.c.active_leaf_id).where(study_sessions.c.id.in_(session_ids))
+    branch = paths(leaves)
     return await pages_by_parent(
         connection,
-        select(messages),
+        select(messages).where(messages.c.id.in_(select(branch.c.id))),
         shape=MessageRow,
         parent=messages.c.session_id,
         parents=session_ids,
@@ -136,7 +169,7 @@ async def pages_of_messages(
 
 
 async def latest_message(connection: Connection, session_id: UUID) -> MessageRow | None:
-    """The last message of a session."""
+    """The message that was made last, whichever branch it is on."""
     return await fetch_one(
         connection,
         select(messages)
@@ -171,41 +204,31 @@ async def steps_of(connection: Connection, message_ids: Sequence[UUID]) -> Seque
     )
 
 
-async def add_question(
-    connection: Connection, session: StudySessionRow, text: str
-) -> MessageRow | None:
-    """The QUEUED reply to a new question; None while an earlier one is still to be answered.
-
-    Call it under `lock_session`.
-    """
-    last = await latest_message(connection, session.id)
-    if last is not None and last.state in OPEN:
-        return None
-    ordinal = 0 if last is None else last.ordinal + 1
-    question = MessageRow(
-        organization_id=session.organization_id,
-        course_id=session.course_id,
-        session_id=session.id,
-        ordinal=ordinal,
-        author=Author.STUDENT,
-        text=text,
-        state=MessageState.COMPLETE,
+async def step_by_id(
+    connection: Connection, message_id: UUID, step_id: UUID
+) -> AgentStepRow | None:
+    """A step of a message the caller has read."""
+    return await fetch_one(
+        connection,
+        select(agent_steps).where(
+            agent_steps.c.id == step_id, agent_steps.c.message_id == message_id
+        ),
+        AgentStepRow,
     )
-    reply = MessageRow(
-        organization_id=session.organization_id,
-        course_id=session.course_id,
-        session_id=session.id,
-        ordinal=ordinal + 1,
-        author=Author.TUTOR,
-        reply_to_id=question.id,
+
+
+async def spent_on(connection: Connection, message_ids: Sequence[UUID]) -> Sequence[Spent]:
+    """What the ledger says was spent on these messages; none for a message without a call."""
+    return await fetch(
+        connection,
+        select(
+            model_calls.c.owner_id,
+            func.count().filter(model_calls.c.provider != SEARCH).label("calls"),
+            func.sum(model_calls.c.input_tokens).label("input_tokens"),
+            func.sum(model_calls.c.output_tokens).label("output_tokens"),
+            func.sum(model_calls.c.cost_micros).label("cost_micros"),
+        )
+        .where(model_calls.c.owner_id.in_(message_ids))
+        .group_by(model_calls.c.owner_id),
+        Spent,
     )
-    await add(connection, question)
-    await add(connection, reply)
-    return reply
-
-
-async def cancel(connection: Connection, message: MessageRow) -> None:
-    """Ends an answer that is still to come. Raises `InvalidTransition` and `Conflict`."""
-    state = MESSAGE.advance(message.state, MessageEvent.CANCEL)
-    if not await leases.revoke(connection, messages, message.id, from_states=OPEN, to_state=state):
-        raise Conflict

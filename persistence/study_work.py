@@ -18,18 +18,12 @@ from persistence.lifecycle.study import MESSAGE, MESSAGE_WORKING, MessageEvent, 
 from persistence.roles import Role
 from persistence.tables.assignments import assignments, questions
 from persistence.tables.courses import courses, enrollments
-from persistence.tables.study import (
-    AgentStepRow,
-    CitationRow,
-    MessageRow,
-    messages,
-    study_sessions,
-)
+from persistence.tables.study import CitationRow, MessageRow, messages, study_sessions
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a reply answers, and for whom. `before` is the question's place in the session."""
+    """What a reply answers, and for whom. `follows_id` is the reply the question came after."""
 
     organization_id: UUID
     course_id: UUID
@@ -37,7 +31,7 @@ class Asked:
     user_id: UUID
     language: str
     question: str
-    before: int
+    follows_id: UUID | None
     generation: int
     tries: int
 
@@ -85,11 +79,11 @@ async def asked(connection: Connection, message_id: UUID) -> Asked:
             study_sessions.c.user_id,
             courses.c.language,
             question.c.text.label("question"),
-            question.c.ordinal.label("before"),
+            question.c.parent_id.label("follows_id"),
             messages.c.generation,
             messages.c.tries,
         )
-        .join(question, question.c.id == messages.c.reply_to_id)
+        .join(question, question.c.id == messages.c.parent_id)
         .join(study_sessions, study_sessions.c.id == messages.c.session_id)
         .join(courses, courses.c.id == messages.c.course_id)
         .where(messages.c.id == message_id),
@@ -98,28 +92,6 @@ async def asked(connection: Connection, message_id: UUID) -> Asked:
     if row is None:
         raise LeaseLost
     return row
-
-
-async def history(
-    connection: Connection, session_id: UUID, before: int, limit: int
-) -> Sequence[MessageRow]:
-    """The last `limit` answered questions and their answers before a place, oldest first."""
-    answer = messages.alias("answer")
-    settled = (MessageState.COMPLETE, MessageState.ABSTAINED)
-    rows = await fetch(
-        connection,
-        select(messages)
-        .outerjoin(answer, answer.c.reply_to_id == messages.c.id)
-        .where(
-            messages.c.session_id == session_id,
-            messages.c.ordinal < before,
-            func.coalesce(answer.c.state, messages.c.state).in_(settled),
-        )
-        .order_by(messages.c.ordinal.desc())
-        .limit(limit),
-        MessageRow,
-    )
-    return rows[::-1]
 
 
 async def open_work(
@@ -179,6 +151,19 @@ async def write(
     await leases.fenced_update(connection, messages, message_id, fence, (state,), values)
 
 
+async def hold(connection: Connection, message_id: UUID, fence: int, state: MessageState) -> None:
+    """Locks the message for its holder until the commit. Raises `LeaseLost` and `Conflict`."""
+    await write(connection, message_id, fence, state, {"fence": fence})
+
+
+async def lock(connection: Connection, message_id: UUID) -> bool:
+    """Locks the message until the commit, whoever holds its lease; False when it was deleted."""
+    found = await connection.execute(
+        select(messages.c.id).where(messages.c.id == message_id).with_for_update()
+    )
+    return found.first() is not None
+
+
 async def finish(
     connection: Connection,
     message_id: UUID,
@@ -186,7 +171,6 @@ async def finish(
     state: MessageState,
     values: Mapping[str, Any],
     cited: Sequence[CitationRow],
-    steps: Sequence[AgentStepRow],
 ) -> None:
     """The last write of a try: text, state, what carries it, and the end of the lease.
 
@@ -194,7 +178,6 @@ async def finish(
     """
     await write(connection, message_id, fence, state, values)
     await add(connection, *cited)
-    await add(connection, *steps)
     await leases.release(connection, messages, message_id, fence)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, and_, false, or_, true
+from sqlalchemy import ColumnElement, Table, and_, false, func, or_, true
 
 from persistence.lifecycle.assignments import AssignmentState
 from persistence.lifecycle.documents import READABLE
@@ -35,6 +35,7 @@ READ_BY: Mapping[str, tuple[str, ...]] = {
     "marking_allocation": ("marking:allocate",),
     "question": ("assignment:write",),
     "rubric": ("assignment:write", "rubric:write"),
+    "study_session": ("study:read",),
     "submission": ("submission:read",),
 }
 
@@ -166,12 +167,31 @@ def sees_own(table: Table, viewer: Viewer) -> ColumnElement[bool]:
     )
 
 
-def sees_study(sessions: Table, viewer: Viewer) -> ColumnElement[bool]:
-    """Study sessions: one's own, and those of courses opened by break-glass."""
+def sees_shared_study(sessions: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """What students share with the instructors of a course, while they do."""
+    courses = viewer.instructs | viewer.reads(sessions.name)
+    return and_(
+        within(sessions, viewer),
+        sessions.c.course_id.in_(courses),
+        sessions.c.shared_at.is_not(None),
+        or_(sessions.c.shared_until.is_(None), sessions.c.shared_until > func.now()),
+    )
+
+
+def sees_study_sessions(sessions: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """One's own, those that are shared with one, and those of courses opened by break-glass."""
     return or_(
         sees_own(sessions, viewer),
+        sees_shared_study(sessions, viewer),
         and_(within(sessions, viewer), sessions.c.course_id.in_(viewer.opened)),
     )
+
+
+def sees_memory_facts(facts: Table, viewer: Viewer) -> ColumnElement[bool]:
+    """One's own, to oneself: neither staff, nor who acts as the person, nor an API token."""
+    if viewer.real_user_id is not None or viewer.scopes is not None:
+        return false()
+    return and_(within(facts, viewer), facts.c.user_id == viewer.user_id)
 
 
 def sees_break_glasses(glasses: Table, viewer: Viewer) -> ColumnElement[bool]:

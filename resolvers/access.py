@@ -26,6 +26,7 @@ class Permission(StrEnum):
     DOCUMENT_WRITE = "document:write"
     DOCUMENT_READ = "document:read"
     STUDY_ASK = "study:ask"
+    STUDY_READ = "study:read"
     RUBRIC_WRITE = "rubric:write"
     ASSIGNMENT_WRITE = "assignment:write"
     SUBMISSION_WRITE = "submission:write"
@@ -63,6 +64,7 @@ ROLES: MappingProxyType[Permission, frozenset[Role]] = MappingProxyType(
         Permission.DOCUMENT_WRITE: frozenset({Role.INSTRUCTOR, Role.DESIGNER}),
         Permission.DOCUMENT_READ: _ALL_OF_A_COURSE,
         Permission.STUDY_ASK: frozenset({Role.STUDENT, Role.INSTRUCTOR, Role.DESIGNER}),
+        Permission.STUDY_READ: frozenset({Role.INSTRUCTOR}),
         Permission.RUBRIC_WRITE: frozenset({Role.INSTRUCTOR, Role.DESIGNER}),
         Permission.ASSIGNMENT_WRITE: frozenset({Role.INSTRUCTOR, Role.DESIGNER}),
         Permission.SUBMISSION_WRITE: frozenset({Role.STUDENT, Role.INSTRUCTOR}),

@@ -1,32 +1,31 @@
-"""Study sessions: opened, asked in, read by their owner alone."""
+"""Study sessions and their messages, as their owner reads them and whom they share them with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from persistence import courses, jobs, streams, study
-from persistence.database import Connection, add
+from persistence import jobs, ledger, streams, study, study_tree
+from persistence.database import Connection
 from persistence.keyset import Page
 from persistence.lifecycle.study import MessageState
-from persistence.study import CitedRow
+from persistence.study import CitedRow, Spent
 from persistence.tables.courses import CourseRow
 from persistence.tables.records import StreamKind
 from persistence.tables.study import AgentStepRow, Author, MessageRow, StudySessionRow
 from resolvers import checks
-from resolvers.access import Permission, missing
+from resolvers.access import Permission
 from resolvers.context import RequestContext
 from resolvers.global_ids import key_of
-from resolvers.mutations import Transaction
+from resolvers.grading import MOST_MICROS
 from resolvers.ordering import by_parent, in_order, optional
-from resolvers.refusals import Refusal, RefusalCode
 
 ANSWER = "answer_message"
 """The job that answers a question."""
 
 MESSAGE_STATE = "MESSAGE_STATE"
-LONGEST_QUESTION = 8_000
+STEP = "STEP"
 _ANSWER_PRIORITY = 10
 
 
@@ -49,6 +48,20 @@ class Failure:
     message: str
 
 
+@dataclass(frozen=True)
+class Share:
+    """Since when, and until when at the most, a session is shared."""
+
+    at: datetime
+    until: datetime | None
+
+
+def share_of(session: StudySessionRow, now: datetime) -> Share | None:
+    """The share that is in force."""
+    at, until = session.shared_at, session.shared_until
+    return None if at is None or (until is not None and until <= now) else Share(at, until)
+
+
 def cancel_topic(message_id: UUID) -> str:
     """The topic that tells the worker of an answer to stop."""
     return f"cancel:{message_id}"
@@ -66,12 +79,28 @@ def failure_of(message: MessageRow) -> Failure | None:
 
 
 async def list_sessions(
-    context: RequestContext, first: int, after: str | None
+    context: RequestContext, first: int, after: str | None, *, archived: bool = False
 ) -> Page[StudySessionRow]:
-    """The viewer's own sessions, newest first."""
+    """The viewer's own sessions, the archived ones or the others, newest first."""
     async with context.database.read() as connection:
         return await study.page_of_sessions(
-            connection, context.viewer, checks.page_size(first), after
+            connection,
+            context.viewer,
+            archived=archived,
+            first=checks.page_size(first),
+            after=after,
+        )
+
+
+async def list_shared_sessions(
+    context: RequestContext, course_id: str, first: int, after: str | None
+) -> Page[StudySessionRow]:
+    """What students of a course share with those who instruct it, newest first."""
+    key = key_of(course_id, "Course", ("courseId",))
+    context.require(Permission.STUDY_READ, key)
+    async with context.database.read() as connection:
+        return await study.page_of_shared_sessions(
+            connection, context.viewer, key, checks.page_size(first), after
         )
 
 
@@ -88,13 +117,13 @@ async def list_sessions_of_courses(
 async def load_sessions(
     context: RequestContext, ids: Sequence[UUID]
 ) -> list[StudySessionRow | None]:
-    """Sessions by id: one's own, and those of courses opened by break-glass."""
+    """Sessions by id: one's own, shared ones, and those of courses opened by break-glass."""
     async with context.database.read() as connection:
         return in_order(ids, await study.sessions_by_id(connection, context.viewer, ids))
 
 
 async def load_messages(context: RequestContext, ids: Sequence[UUID]) -> list[MessageRow | None]:
-    """Messages by id; None for what is not in a session the viewer sees."""
+    """Messages by id; None for what is in no session the viewer reads."""
     async with context.database.read() as connection:
         return in_order(ids, await study.messages_by_id(connection, context.viewer, ids))
 
@@ -110,11 +139,69 @@ async def get_messages(
 async def list_messages(
     parents: Sequence[StudySessionRow], context: RequestContext, first: int, after: str | None
 ) -> list[Page[MessageRow]]:
-    """The messages of each session in their order."""
+    """The messages of each session's active branch, from its first question on."""
     async with context.database.read() as connection:
         return await study.pages_of_messages(
             connection, [s.id for s in parents], checks.page_size(first), after
         )
+
+
+async def get_replied(
+    parents: Sequence[MessageRow], context: RequestContext
+) -> list[MessageRow | None]:
+    """The question each reply answers; None for a question."""
+    return await get_messages(
+        context, [m.parent_id if m.author == Author.TUTOR else None for m in parents]
+    )
+
+
+async def list_children(
+    parents: Sequence[MessageRow], context: RequestContext
+) -> list[list[MessageRow]]:
+    """What follows each message directly, in the order it was made."""
+    keys = [m.id for m in parents]
+    async with context.database.read() as connection:
+        rows = await study_tree.children_of(connection, keys)
+    return by_parent(keys, rows, lambda row: row.parent_id or row.id)
+
+
+async def list_siblings(
+    parents: Sequence[MessageRow], context: RequestContext
+) -> list[list[MessageRow]]:
+    """The messages in each one's place on all branches, itself among them."""
+    above = [m.parent_id for m in parents if m.parent_id is not None]
+    first = [m.session_id for m in parents if m.parent_id is None]
+    async with context.database.read() as connection:
+        rows = [
+            *(await study_tree.children_of(connection, above) if above else ()),
+            *(await study_tree.first_questions(connection, first) if first else ()),
+        ]
+    return by_parent(
+        [m.parent_id or m.session_id for m in parents],
+        rows,
+        lambda row: row.parent_id or row.session_id,
+    )
+
+
+async def list_usage(parents: Sequence[MessageRow], context: RequestContext) -> list[Spent | None]:
+    """What was spent on each reply so far; None for a question."""
+    keys = [m.id for m in parents]
+    async with context.database.read() as connection:
+        found = {row.owner_id: row for row in await study.spent_on(connection, keys)}
+    return [
+        None if m.author == Author.STUDENT else found.get(m.id, Spent(m.id, 0, 0, 0, 0))
+        for m in parents
+    ]
+
+
+def cost_of(spent: Spent) -> int:
+    """The cost, or the most an Int holds."""
+    return min(spent.cost_micros, MOST_MICROS)
+
+
+def currency_of(_spent: Spent) -> str:
+    """The ledger's currency, as an ISO 4217 code."""
+    return ledger.CURRENCY
 
 
 async def list_citations(
@@ -137,71 +224,6 @@ async def list_steps(
     return by_parent(keys, rows, lambda row: row.message_id)
 
 
-async def create_study_session(
-    context: RequestContext, transaction: Transaction, *, course_id: str, title: str | None
-) -> UUID:
-    """Opens a conversation with the tutor of a course."""
-    course = key_of(course_id, "Course", ("input", "courseId"))
-    viewer = context.require(Permission.STUDY_ASK, course)
-    rows = await courses.courses_by_id(transaction.connection, viewer, [course])
-    if not rows:
-        raise missing("course", ("input", "courseId"))
-    session = StudySessionRow(
-        organization_id=viewer.organization_id,
-        course_id=course,
-        user_id=viewer.user_id,
-        title=rows[0].title if title is None else checks.line(title, "title"),
-    )
-    await add(transaction.connection, session)
-    return session.id
-
-
-async def ask_question(
-    context: RequestContext, transaction: Transaction, *, session_id: str, text: str
-) -> UUID:
-    """Asks; returns the reply, which is QUEUED. One question at a time in a session."""
-    path = ("input", "sessionId")
-    key = key_of(session_id, "StudySession", path)
-    question = checks.prose(text, "text", least=1, most=LONGEST_QUESTION)
-    connection = transaction.connection
-    session = await study.lock_session(connection, context.viewer, key)
-    if session is None:
-        raise missing("study session", path)
-    context.require(Permission.STUDY_ASK, session.course_id)
-    reply = await study.add_question(connection, session, question)
-    if reply is None:
-        raise Refusal(
-            RefusalCode.INVALID_STATE,
-            "The tutor is still answering the last question. Wait for it, or cancel it.",
-            path,
-        )
-    await announce_message(connection, reply.organization_id, key, reply.id, MessageState.QUEUED)
-    await enqueue_answer(connection, reply.id, reply.fence)
-    transaction.hint_stream()
-    return reply.id
-
-
-async def cancel_message(
-    context: RequestContext, transaction: Transaction, *, message_id: str
-) -> UUID:
-    """Stops an answer that is still to come."""
-    path = ("input", "messageId")
-    key = key_of(message_id, "Message", path)
-    connection = transaction.connection
-    rows = await study.messages_by_id(connection, context.viewer, [key], own=True)
-    if not rows:
-        raise missing("message", path)
-    context.note_own(Permission.STUDY_ASK)
-    (message,) = rows
-    await study.cancel(connection, message)
-    await announce_message(
-        connection, message.organization_id, message.session_id, key, MessageState.CANCELLED
-    )
-    transaction.hint_stream()
-    transaction.hint(cancel_topic(key))
-    return key
-
-
 async def announce_message(
     connection: Connection,
     organization_id: UUID,
@@ -217,6 +239,24 @@ async def announce_message(
         stream_id=session_id,
         event=MESSAGE_STATE,
         payload={"message_id": str(message_id), "state": state},
+    )
+
+
+async def announce_step(
+    connection: Connection,
+    organization_id: UUID,
+    session_id: UUID,
+    message_id: UUID,
+    step_id: UUID,
+) -> None:
+    """Writes the event that the team did something for this reply."""
+    await streams.append(
+        connection,
+        organization_id=organization_id,
+        kind=StreamKind.STUDY_SESSION,
+        stream_id=session_id,
+        event=STEP,
+        payload={"message_id": str(message_id), "step_id": str(step_id)},
     )
 
 

@@ -2,26 +2,38 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from agents.ports import Usage
 from agents.study.outcome import Citation, StudyOutcome, StudyState
-from persistence import leases, ledger, streams, study_work
+from persistence import leases, ledger, streams, study_memory, study_steps, study_work
 from persistence.bus import answer_topic, publish_answer
-from persistence.database import Connection
+from persistence.database import Connection, add
 from persistence.ledger import Call
 from persistence.lifecycle.machine import InvalidTransition
 from persistence.lifecycle.study import MESSAGE, MessageEvent, MessageState
+from persistence.study_steps import NewStep
 from persistence.study_work import Asked
-from persistence.tables.study import AgentStepRow, CitationRow, messages
-from resolvers.study import announce_message, enqueue_answer
+from persistence.tables.study import (
+    AgentStepKind,
+    CitationRow,
+    MemoryFactRow,
+    messages,
+)
+from resolvers.study import announce_message, announce_step, enqueue_answer
+from resolvers.study_memory import LONGEST_FACT, MOST_FACTS
 from resolvers.work import WorkResources
 
 LEDGER_GENERATION = 1
 """A takeover and a revision begin the text anew, but pay for no committed call again."""
+
+MOST_PROPOSALS = 3
+"""Facts one answer may propose to remember."""
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _ENDS = {
@@ -31,7 +43,7 @@ _ENDS = {
 
 
 class Answer:
-    """The `Ledger`, `Stages` and `AnswerSink` of one try.
+    """The `Ledger`, `Stages`, `AnswerSink` and `Steps` of one try.
 
     Every write checks the fence: each method raises `LeaseLost` once somebody else has the
     message, and `Conflict` when it is no longer in the state this try knows.
@@ -46,6 +58,9 @@ class Answer:
         self._text = ""
         self._flushed = ""
         self._writing = asyncio.Lock()
+        self._counted: Counter[str] = Counter()
+        self._steps: list[NewStep] = []
+        self._stepped = asyncio.Event()
 
     async def recall(self, step_key: str, request_hash: str) -> str | None:
         """See `agents.ports.Ledger`."""
@@ -76,14 +91,18 @@ class Answer:
             cost_micros,
         )
         async with self._resources.database.transaction() as connection:
+            kept = await study_work.lock(connection, self._id)
             await ledger.record(
                 connection,
                 organization_id=self._asked.organization_id,
                 owner_id=self._id,
                 generation=LEDGER_GENERATION,
                 step_key=step_key,
-                call=call,
+                call=call if kept else replace(call, response=""),
             )
+            if kept and _paid(call):
+                await self._write_steps(connection, [_spent(step_key, call)])
+        await streams.announce(self._resources.bus)
         self._resources.metrics.model_call(
             provider, model, usage.input_tokens, usage.output_tokens, cost_micros
         )
@@ -136,6 +155,39 @@ class Answer:
                 )
             self._flushed = text
 
+    def happened(self, kind: str, detail: dict[str, Any]) -> None:
+        """See `agents.ports.Steps`. Written by `tell_steps`, or with the next state."""
+        self._steps.append(self._numbered(kind, detail, self._counted))
+        self._stepped.set()
+
+    async def tell_steps(self) -> None:
+        """Waits for steps and writes them as they come, until cancelled or refused."""
+        while True:
+            await self._stepped.wait()
+            self._stepped.clear()
+            async with self._writing:
+                if not (steps := tuple(self._steps)):
+                    continue
+                async with self._resources.database.transaction() as connection:
+                    await study_work.hold(connection, self._id, self._fence, self._state)
+                    await self._write_steps(connection, steps)
+                del self._steps[: len(steps)]
+            await streams.announce(self._resources.bus)
+
+    @staticmethod
+    def _numbered(kind: str, detail: dict[str, Any], counted: Counter[str]) -> NewStep:
+        key = f"{kind}:{counted[kind]}"
+        counted[kind] += 1
+        return NewStep(key, kind, _storable_json(detail))
+
+    async def _write_steps(self, connection: Connection, steps: Sequence[NewStep]) -> None:
+        organization_id = self._asked.organization_id
+        written = await study_steps.add_steps(connection, organization_id, self._id, steps)
+        for step_id in written:
+            await announce_step(
+                connection, organization_id, self._asked.session_id, self._id, step_id
+            )
+
     async def renew(self) -> bool:
         """Extends the lease; False when it is lost."""
         async with self._resources.database.transaction() as connection:
@@ -152,22 +204,12 @@ class Answer:
             # a client that has other text than this must be told to begin again
             "generation": self._generation + (not text.startswith(self._text)),
         }
+        counted: Counter[str] = Counter()
+        steps = [self._numbered(step.kind, step.detail, counted) for step in outcome.steps]
+        cited = _cited(outcome.citations, self._asked.organization_id, self._id)
         async with self._writing:
-            await self._change(
-                _ENDS[outcome.state],
-                values,
-                cited=_cited(outcome.citations, self._asked.organization_id, self._id),
-                steps=[
-                    AgentStepRow(
-                        organization_id=self._asked.organization_id,
-                        message_id=self._id,
-                        ordinal=ordinal,
-                        kind=step.kind,
-                        detail=_storable_json(step.detail),
-                    )
-                    for ordinal, step in enumerate(outcome.steps)
-                ],
-            )
+            self._steps = steps
+            await self._change(_ENDS[outcome.state], values, cited=cited, remember=outcome.remember)
 
     async def fail(self, code: str, message: str) -> None:
         """Ends the message without an answer."""
@@ -176,12 +218,13 @@ class Answer:
                 MessageEvent.FAIL,
                 {"failure": {"code": code, "message": message}},
                 cited=(),
-                steps=(),
             )
 
     async def hand_back(self, delay: timedelta) -> None:
         """Ends this try: the message is QUEUED, its text void, to be tried after `delay`."""
         async with self._writing, self._resources.database.transaction() as connection:
+            await study_work.hold(connection, self._id, self._fence, self._state)
+            await self._write_steps(connection, self._steps)
             await study_work.hand_back(connection, self._id, self._fence, self._state)
             await self._announce(connection, MessageState.QUEUED)
             await enqueue_answer(connection, self._id, self._fence, delay)
@@ -193,20 +236,47 @@ class Answer:
         values: Mapping[str, Any],
         *,
         cited: Sequence[CitationRow] | None = None,
-        steps: Sequence[AgentStepRow] = (),
+        remember: Sequence[str] = (),
     ) -> None:
         target = MESSAGE.advance(self._state, event)
         written = {**values, "state": target}
+        steps = tuple(self._steps)
         async with self._resources.database.transaction() as connection:
+            if steps:
+                await study_work.hold(connection, self._id, self._fence, self._state)
+                await self._write_steps(connection, steps)
+            if remember:
+                await self._propose(connection, remember)
             if cited is None:
                 await study_work.write(connection, self._id, self._fence, self._state, written)
             else:
                 await study_work.finish(
-                    connection, self._id, self._fence, self._state, written, cited, steps
+                    connection, self._id, self._fence, self._state, written, cited
                 )
             await self._announce(connection, target)
         self._state = target
+        del self._steps[: len(steps)]
         await streams.announce(self._resources.bus)
+
+    async def _propose(self, connection: Connection, found: Sequence[str]) -> None:
+        """Facts for the student to accept or not; none that is known, and not without bound."""
+        user_id = self._asked.user_id
+        known = {text.casefold() for text in await study_memory.known_texts(connection, user_id)}
+        lines = (" ".join(storable(text).split())[:LONGEST_FACT] for text in found)
+        new = [one for one in dict.fromkeys(lines) if one and one.casefold() not in known]
+        room = max(0, min(MOST_PROPOSALS, MOST_FACTS - len(known)))
+        await add(
+            connection,
+            *(
+                MemoryFactRow(
+                    organization_id=self._asked.organization_id,
+                    user_id=user_id,
+                    course_id=self._asked.course_id,
+                    text=one,
+                )
+                for one in new[:room]
+            ),
+        )
 
     async def _announce(self, connection: Connection, state: MessageState) -> None:
         await announce_message(
@@ -216,6 +286,23 @@ class Answer:
             self._id,
             state,
         )
+
+
+def _paid(call: Call) -> bool:
+    return bool(call.input_tokens or call.output_tokens or call.cost_micros)
+
+
+def _spent(step_key: str, call: Call) -> NewStep:
+    detail = {
+        "step": step_key,
+        "provider": call.provider,
+        "model": call.model,
+        "input_tokens": call.input_tokens,
+        "output_tokens": call.output_tokens,
+        "cost_micros": call.cost_micros,
+    }
+    key = f"{AgentStepKind.SPENT}:{step_key}:{call.request_hash[:16]}"
+    return NewStep(key, AgentStepKind.SPENT, detail)
 
 
 def _cited(found: Sequence[Citation], organization_id: UUID, message_id: UUID) -> list[CitationRow]:

@@ -10,16 +10,17 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from persistence import streams, study
+from persistence import streams, study, study_tree
 from persistence.bus import Payload, Subscription, answer_topic
 from persistence.followers import Followed, Tick
 from persistence.tables.records import StreamEventRow
-from persistence.tables.study import MessageRow, StudySessionRow
+from persistence.tables.study import AgentStepRow, MessageRow, StudySessionRow
 from resolvers.access import Permission, missing
 from resolvers.answer_text import AnswerChunk, AnswerText
 from resolvers.context import RequestContext
 from resolvers.global_ids import key_of
 from resolvers.refusals import Refusal, RefusalCode
+from resolvers.study import STEP
 
 RENEW_SECONDS = 1.0
 """Chunks are told under rights read so long ago at the most; numbered events under fresh ones."""
@@ -33,6 +34,7 @@ class StudyEventKind(StrEnum):
 
     SNAPSHOT = "SNAPSHOT"
     MESSAGE_STATE = "MESSAGE_STATE"
+    STEP = "STEP"
     CHUNK = "CHUNK"
 
 
@@ -46,12 +48,13 @@ class StudyEvent:
     session: StudySessionRow
     message: MessageRow | None
     chunk: AnswerChunk | None = None
+    step: AgentStepRow | None = None
 
 
 async def follow_session(
     context: RequestContext, session_id: str, after_seq: int | None
 ) -> AsyncGenerator[StudyEvent]:
-    """A snapshot, then what happens in the viewer's own session, without end.
+    """A snapshot, then what happens in a session the viewer reads, without end.
 
     Raises `Refusal`: NOT_FOUND, BAD_INPUT for a negative `after_seq`, RESYNC for one the stream
     does not reach (any more), and whatever `context.renew` raises once rights are gone.
@@ -91,19 +94,19 @@ class _Follower:
         *,
         at: datetime | None = None,
         chunk: AnswerChunk | None = None,
+        step: AgentStepRow | None = None,
     ) -> StudyEvent:
         """An event as of what was last read. Raises `Refusal` when the session is gone."""
         if self._session is None:
             raise missing("study session", ("sessionId",))
-        return StudyEvent(seq, kind, at or self._context.now(), self._session, self._message, chunk)
+        when = at or self._context.now()
+        return StudyEvent(seq, kind, when, self._session, self._message, chunk, step)
 
     async def start(self, after_seq: int | None) -> int:
         """Reads the session as it stands; the number from which to go on."""
         database = self._context.database
         async with database.read() as connection:
-            found = await study.sessions_by_id(
-                connection, self._context.viewer, [self._session_id], own=True
-            )
+            found = await study.sessions_by_id(connection, self._context.viewer, [self._session_id])
             if not found:
                 raise missing("study session", ("sessionId",))
             latest = await streams.latest_seq(connection, self._session_id)
@@ -160,7 +163,7 @@ class _Follower:
     async def _happened(self, followed: Followed) -> AsyncIterator[StudyEvent]:
         await self._renew()
         if isinstance(followed, Tick):
-            if self._message is not None and self._message.state in study.OPEN:
+            if self._message is not None and self._message.state in study_tree.OPEN:
                 async for event in self._caught_up():
                     yield event
             return
@@ -171,7 +174,13 @@ class _Follower:
         async for event in self._caught_up(key):
             yield event
         self._seq = followed.seq or self._seq
-        yield self.event(StudyEventKind.MESSAGE_STATE, self._seq, at=followed.at)
+        if followed.kind == STEP:
+            async with self._context.database.read() as connection:
+                step_id = UUID(followed.payload["step_id"])
+                step = await study.step_by_id(connection, key, step_id)
+            yield self.event(StudyEventKind.STEP, self._seq, at=followed.at, step=step)
+        else:
+            yield self.event(StudyEventKind.MESSAGE_STATE, self._seq, at=followed.at)
 
     async def _told(self, payload: Payload | None) -> AsyncIterator[StudyEvent]:
         if time.monotonic() - self._renewed > RENEW_SECONDS:
@@ -211,16 +220,20 @@ class _Follower:
 
     async def _read(self, message_id: UUID) -> None:
         async with self._context.database.read() as connection:
-            rows = await study.messages_by_id(
-                connection, self._context.viewer, [message_id], own=True
-            )
+            rows = await study.messages_by_id(connection, self._context.viewer, [message_id])
         if not rows:
             raise missing("study session", ("sessionId",))
         self._message, self._read_at = rows[0], time.monotonic()
 
     async def _renew(self) -> None:
+        """The viewer's rights and the session as they are now. Raises `Refusal`."""
         if self._context.renew is not None:
             self._context = await self._context.renew()
+        async with self._context.database.read() as connection:
+            found = await study.sessions_by_id(connection, self._context.viewer, [self._session_id])
+        if not found:  # deleted, no longer shared, or the course was left
+            raise missing("study session", ("sessionId",))
+        self._session = found[0]
         self._renewed = time.monotonic()
 
 

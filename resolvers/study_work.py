@@ -13,17 +13,17 @@ from agents.grading.naming import Identity
 from agents.grading.redaction import redact
 from agents.models.failures import FailureKind, ModelFailure
 from agents.ports import Account, AgentCancelled, AgentFailure
-from agents.study.brief import AiPolicy, OpenAssignment, Speaker, StudyBrief, Turn
+from agents.study.brief import AiPolicy, OpenAssignment, StudyBrief
 from agents.study.outcome import StudyOutcome
-from persistence import streams, study_work, usage, users
+from persistence import streams, study_history, study_memory, study_work, usage, users
 from persistence.database import Conflict, Connection
 from persistence.leases import LeaseLost
 from persistence.lifecycle.study import MessageState
 from persistence.study_work import Asked
-from persistence.tables.study import Author
 from resolvers.retrieval import CourseSearch
 from resolvers.study import announce_message, cancel_topic, enqueue_answer
 from resolvers.study_answer import Answer
+from resolvers.study_history import Conversation, bounded, conversation
 from resolvers.work import WorkResources
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ MOST_TRIES = 3
 FLUSH_SECONDS = 0.5
 CANCEL_POLL_SECONDS = 1.5
 WAITING_FOR = timedelta(seconds=10)
-_HISTORY_MESSAGES = 20
+_FACTS = 50
 _SWEPT = 100
 
 
@@ -56,9 +56,8 @@ async def answer_message(resources: WorkResources, message_id: UUID) -> None:
             asked.user_id,
             await usage.choices_of(connection, asked.organization_id, asked.course_id),
         )
+        earlier = await _earlier(connection, asked)
         brief = await _brief(connection, asked)
-        if resources.asks_a_provider(account):
-            brief = await _redacted(connection, asked, brief)
         await announce_message(
             connection,
             asked.organization_id,
@@ -70,6 +69,17 @@ async def answer_message(resources: WorkResources, message_id: UUID) -> None:
     answer = Answer(resources, message_id, fence, asked)
     try:
         async with _held(resources, answer, message_id) as cancellation:
+            told = await bounded(
+                earlier,
+                asked.language,
+                database=resources.database,
+                ledger=answer,
+                summariser=resources.summariser,
+                cancellation=cancellation,
+            )
+            brief = replace(brief, history=told.turns)
+            if resources.asks_a_provider(account):
+                brief = await _redacted(resources, asked, brief)
             outcome = await _ask_team(resources, answer, asked, account, brief, cancellation)
             await answer.finish(outcome)
     except (LeaseLost, Conflict, AgentCancelled):
@@ -100,6 +110,7 @@ async def _ask_team(
         stages=answer,
         sink=answer,
         cancellation=cancellation,
+        steps=answer,
     )
 
 
@@ -115,6 +126,7 @@ async def _held(
     background = [
         asyncio.create_task(_keep_lease(resources, answer, message_id, cancellation)),
         asyncio.create_task(_keep_flushed(answer, cancellation)),
+        asyncio.create_task(_keep_told(answer, cancellation)),
     ]
     try:
         yield cancellation
@@ -151,17 +163,28 @@ async def _keep_flushed(answer: Answer, cancellation: CancellationToken) -> None
             logger.warning("an answer was not flushed: %s", type(error).__name__)
 
 
+async def _keep_told(answer: Answer, cancellation: CancellationToken) -> None:
+    while True:
+        try:
+            await answer.tell_steps()
+        except (LeaseLost, Conflict):
+            cancellation.cancel()
+            return
+        except Exception as error:  # noqa: BLE001 - the steps are still here; the next state has them
+            logger.warning("steps were not told: %s", type(error).__name__)
+
+
+async def _earlier(connection: Connection, asked: Asked) -> Conversation:
+    if asked.follows_id is None:
+        return Conversation("", ())
+    return conversation(await study_history.branch_above(connection, asked.follows_id))
+
+
 async def _brief(connection: Connection, asked: Asked) -> StudyBrief:
-    earlier = await study_work.history(
-        connection, asked.session_id, asked.before, _HISTORY_MESSAGES
-    )
+    facts = await study_memory.facts_for_tutor(connection, asked.user_id, asked.course_id, _FACTS)
     work = await study_work.open_work(connection, asked.course_id, asked.user_id)
     return StudyBrief(
         question=asked.question,
-        history=tuple(
-            Turn(Speaker.STUDENT if m.author == Author.STUDENT else Speaker.TUTOR, m.text)
-            for m in earlier
-        ),
         open_assignments=tuple(
             OpenAssignment(
                 id=str(one.id),
@@ -172,19 +195,23 @@ async def _brief(connection: Connection, asked: Asked) -> StudyBrief:
             for one in work
         ),
         language=asked.language,
+        facts=tuple(fact.text for fact in facts),
     )
 
 
-async def _redacted(connection: Connection, asked: Asked, brief: StudyBrief) -> StudyBrief:
+async def _redacted(resources: WorkResources, asked: Asked, brief: StudyBrief) -> StudyBrief:
     """The brief as a provider may read it: the student's words without who they are."""
-    (person,) = await users.users_of_organization(
-        connection, asked.organization_id, [asked.user_id]
-    )
+    async with resources.database.read() as connection:
+        (person,) = await users.users_of_organization(
+            connection, asked.organization_id, [asked.user_id]
+        )
     identity = Identity(person.name, person.email)
 
     def redacted() -> StudyBrief:
         turns = tuple(replace(t, text=redact(t.text, identity).text) for t in brief.history)
-        return replace(brief, question=redact(brief.question, identity).text, history=turns)
+        facts = tuple(redact(fact, identity).text for fact in brief.facts)
+        question = redact(brief.question, identity).text
+        return replace(brief, question=question, history=turns, facts=facts)
 
     return await asyncio.to_thread(redacted)
 

@@ -9,6 +9,7 @@ from agents.documents.extracted import Limits
 from agents.documents.pictures import PictureReader
 from agents.grading.team import GradingTeam
 from agents.ports import Account, Embedder, PassageSearch
+from agents.study.summary import ExtractiveSummariser, Summariser
 from agents.study.team import StudyTeam
 from observability.metrics import Metrics
 from persistence.bus import Bus
@@ -33,6 +34,7 @@ class WorkResources:
     study_team: Callable[[PassageSearch, Account], StudyTeam]
     storage: ObjectStorage
     fetcher: FileFetcher
+    summariser: Summariser = field(default_factory=ExtractiveSummariser)
     document_bytes: int = 100_000_000
     """The largest file that is fetched."""
     replaced_life: timedelta | None = None

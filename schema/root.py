@@ -28,6 +28,9 @@ from schema import (
     providers,
     rubrics,
     study,
+    study_memory,
+    study_sessions,
+    study_turns,
     submissions,
     uploads,
 )
@@ -58,6 +61,7 @@ NOUNS = (
     providers,
     rubrics,
     study,
+    study_memory,
     submissions,
     uploads,
 )
@@ -78,6 +82,8 @@ class Query(
     grants.GrantQueries,
     invitations.InvitationQueries,
     providers.ProviderQueries,
+    study.StudyQueries,
+    study_memory.StudyMemoryQueries,
 ):
     @root_field("Who the access token speaks for.")
     async def viewer(context: RequestContext) -> people.Viewer:
@@ -111,7 +117,9 @@ class Mutation(
     privacy.PrivacyMutations,
     providers.ProviderMutations,
     rubrics.RubricMutations,
-    study.StudyMutations,
+    study_memory.StudyMemoryMutations,
+    study_sessions.StudySessionMutations,
+    study_turns.StudyTurnMutations,
     submissions.SubmissionMutations,
     uploads.UploadMutations,
 ):

@@ -1,4 +1,4 @@
-"""Study sessions, as the API shows them to their owner."""
+"""Study sessions, as the API shows them to their owner and to whom they share them with."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -6,20 +6,22 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import strawberry
-from strawberry.scalars import JSON
 
 from persistence.lifecycle.study import MessageState
 from persistence.tables.study import Author
-from resolvers import courses, documents, study, study_follow
+from resolvers import courses, documents, study, study_follow, users
 from resolvers.access import Permission
 from resolvers.context import RequestContext
+from resolvers.grading import MOST_MICROS
 from resolvers.study import StudyRoute
 from resolvers.study_follow import StudyEventKind
 from schema.courses import Course
 from schema.documents import Chunk, Document
 from schema.enums import described_enum
-from schema.fields import UserError, batched, described, mutation, subscription
-from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connections
+from schema.fields import batched, described, root_field, subscription
+from schema.node import AFTER, FIRST, Connection, Node, connection, connections
+from schema.study_steps import AgentStep
+from schema.users import User
 
 described_enum(
     Author,
@@ -41,20 +43,11 @@ described_enum(
     CANCELLED="Stopped by the student.",
 )
 described_enum(
-    StudyRoute,
-    "Where an answer comes from.",
-    DIRECT="From the conversation itself.",
-    DOCUMENTS="From the course's material.",
-    WEB="From the web.",
-    BOTH="From the course's material and the web.",
-    CLARIFY="It asks back.",
-    REFUSE_GRADED_WORK="It is about graded work that is still open: hints at most.",
-)
-described_enum(
     StudyEventKind,
     "What an event of a study session tells.",
     SNAPSHOT="The session as it stands, first of all events.",
     MESSAGE_STATE="A reply has entered a state. Numbered.",
+    STEP="The team did something for a reply. Numbered.",
     CHUNK="A piece of the answer that is being written. Not numbered.",
 )
 
@@ -89,11 +82,28 @@ class Citation:
         return await documents.get_documents(context, [c.document_id for c in parents])
 
 
-@strawberry.type(description="One thing the study team did for an answer.")
-class AgentStep:
-    ordinal: int = described("Its place, from 0.")
-    kind: str = described("What was done: GRADED_WORK, PLAN, RETRIEVE, DRAFT, CRITIQUE, CHECK.")
-    detail: JSON = described("What came of it; its shape depends on the kind and may grow.")
+MessageRef = Annotated["Message", strawberry.lazy("schema.study")]
+
+
+@strawberry.type(description="What the calls of a reply came to, by the ledger.")
+class MessageUsage:
+    calls: int = described(
+        "Calls of the team's members that returned. One that was cut by a cancel or a crash is not "
+        "known to the ledger and not counted."
+    )
+    input_tokens: int = described("Tokens they read.")
+    output_tokens: int = described("Tokens they wrote.")
+
+    @strawberry.field(
+        description="What they cost, in millionths of the currency; "
+        f"{MOST_MICROS} stands for that or more."
+    )
+    def cost_micros(root: Any) -> int:
+        return study.cost_of(root)
+
+    @strawberry.field(description="The currency, as an ISO 4217 code.")
+    def currency(root: Any) -> str:
+        return study.currency_of(root)
 
 
 @strawberry.type(description="A question, or the tutor's reply to one.")
@@ -116,8 +126,35 @@ class Message(Node):
     @batched("The question it answers; null on a question.")
     async def reply_to(
         parents: Sequence[Any], context: RequestContext
-    ) -> Sequence[Annotated["Message", strawberry.lazy("schema.study")] | None]:
-        return await study.get_messages(context, [m.reply_to_id for m in parents])
+    ) -> Sequence[MessageRef | None]:
+        return await study.get_replied(parents, context)
+
+    @batched("The message it follows: its question, or the reply before; null on a first question.")
+    async def parent(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[MessageRef | None]:
+        return await study.get_messages(context, [m.parent_id for m in parents])
+
+    @batched("What follows it: replies to a question, questions after a reply, as they were made.")
+    async def children(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[list[MessageRef]]:
+        return await study.list_children(parents, context)
+
+    @batched(
+        "What stands in its place on all branches, itself among them: an edited question's "
+        "wordings, a question's replies, as they were made."
+    )
+    async def siblings(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[list[MessageRef]]:
+        return await study.list_siblings(parents, context)
+
+    @batched("What was spent on it so far; null on a question.")
+    async def usage(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[MessageUsage | None]:
+        return await study.list_usage(parents, context)
 
     @batched("What its claims rest on; empty until it is COMPLETE.")
     async def citations(
@@ -125,21 +162,49 @@ class Message(Node):
     ) -> Sequence[list[Citation]]:
         return await study.list_citations(parents, context)
 
-    @batched("How it came about; empty until it is COMPLETE or ABSTAINED.")
+    @batched("How it comes about, step by step while it is worked on.")
     async def steps(parents: Sequence[Any], context: RequestContext) -> Sequence[list[AgentStep]]:
         return await study.list_steps(parents, context)
 
 
-@strawberry.type(description="A conversation with the tutor of a course, private to its owner.")
+@strawberry.type(description="That a session is open to the instructors of its course.")
+class SessionShare:
+    at: datetime = described("When it was shared.")
+    until: datetime | None = described("When the share ends by itself; null for never.")
+
+
+@strawberry.type(
+    description="A conversation with the tutor of a course, private to its owner unless shared. "
+    "Its messages are a tree; `messages` reads one branch of it."
+)
 class StudySession(Node):
     title: str = described("Its title.")
     created_at: datetime = described("When it was opened.")
+    archived_at: datetime | None = described("When it was archived; null while it is in use.")
+
+    @batched("Whether, and until when, the instructors of the course read it; null when not.")
+    async def share(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[SessionShare | None]:
+        return [study.share_of(s, context.now()) for s in parents]
+
+    @batched("Whose it is.")
+    async def owner(parents: Sequence[Any], context: RequestContext) -> Sequence[User]:
+        return await users.get_users(context, [s.user_id for s in parents])
+
+    @batched("The last message of the active branch; null in an empty session.")
+    async def active_leaf(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[Message | None]:
+        return await study.get_messages(context, [s.active_leaf_id for s in parents])
 
     @batched("The course it is about.")
     async def course(parents: Sequence[Any], context: RequestContext) -> Sequence[Course]:
         return await courses.get_courses(context, [s.course_id for s in parents])
 
-    @batched("Its messages in their order.", first=FIRST, after=AFTER)
+    @batched(
+        "The messages of the active branch, from its first question on.", first=FIRST, after=AFTER
+    )
     async def messages(
         parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
     ) -> Sequence[Connection[Message]]:
@@ -164,87 +229,33 @@ class StudyEvent:
         "latest message, with its text so far; null in an empty session."
     )
     chunk: AnswerChunk | None = described("The piece of text; null unless it is a CHUNK.")
-
-
-@strawberry.input(description="A conversation to be opened.")
-class CreateStudySessionInput:
-    course_id: strawberry.ID = described("The course.")
-    title: str | None = strawberry.field(
-        default=None, description="Its title; without one, the course's."
-    )
-    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
-
-
-@strawberry.type(description="What createStudySession did.")
-class CreateStudySessionPayload:
-    study_session: StudySession | None = described("The session; null when refused.")
-    user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
-
-
-@strawberry.input(description="A question to the tutor.")
-class AskQuestionInput:
-    session_id: strawberry.ID = described("The session; it answers one question at a time.")
-    text: str = described("The question, of 1 to 8,000 characters.")
-    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
-
-
-@strawberry.type(description="What askQuestion did.")
-class AskQuestionPayload:
-    message: Message | None = described(
-        "The tutor's reply, QUEUED; `replyTo` is the question. Null when refused."
-    )
-    user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
-
-
-@strawberry.input(description="A reply to be stopped.")
-class CancelMessageInput:
-    message_id: strawberry.ID = described("The tutor's reply.")
-    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
-
-
-@strawberry.type(description="What cancelMessage did.")
-class CancelMessagePayload:
-    message: Message | None = described("The reply, CANCELLED; null when refused.")
-    user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
+    step: AgentStep | None = described("What was done, as it reads now; null unless it is a STEP.")
 
 
 @strawberry.type
-class StudyMutations:
-    create_study_session = mutation(
-        study.create_study_session,
-        permission=Permission.STUDY_ASK,
-        input_type=CreateStudySessionInput,
-        payload=CreateStudySessionPayload,
-        noun="study_session",
-        load=study.load_sessions,
-        text="Opens a private conversation with the tutor of a course.",
+class StudyQueries:
+    @root_field(
+        "The study sessions that students of a course share with its instructors, newest first.",
+        course_id="The course.",
+        first=FIRST,
+        after=AFTER,
     )
-    ask_question = mutation(
-        study.ask_question,
-        permission=Permission.STUDY_ASK,
-        input_type=AskQuestionInput,
-        payload=AskQuestionPayload,
-        noun="message",
-        load=study.load_messages,
-        text="Asks the tutor; follow the answer with `studyMessage`.",
-    )
-    cancel_message = mutation(
-        study.cancel_message,
-        permission=Permission.STUDY_ASK,
-        input_type=CancelMessageInput,
-        payload=CancelMessagePayload,
-        noun="message",
-        load=study.load_messages,
-        text="Stops an answer that is still to come.",
-    )
+    async def shared_study_sessions(
+        context: RequestContext,
+        course_id: strawberry.ID,
+        first: int = 20,
+        after: str | None = None,
+    ) -> Connection[StudySession] | None:
+        return connection(await study.list_shared_sessions(context, course_id, first, after))
 
 
 @strawberry.type
 class StudySubscriptions:
     @subscription(
-        "What happens in one's own study session: a SNAPSHOT first, then numbered MESSAGE_STATE "
-        "events, and between them the answer in CHUNKs while it is written. Ends when the client "
-        "ends it; pass the last `seq` as `afterSeq` to go on without missing or repeating one.",
+        "What happens in a study session one reads: a SNAPSHOT first, then numbered MESSAGE_STATE "
+        "and STEP events, and between them the answer in CHUNKs while it is written. Ends when the "
+        "client ends it; pass the last `seq` as `afterSeq` to go on without missing or repeating "
+        "one.",
         Permission.STUDY_ASK,
         session_id="The session.",
         after_seq="The last `seq` that was received; leave out to begin with what is to come.",

@@ -54,6 +54,7 @@ described_enum(
     DOCUMENT_WRITE="Add and take away a course's material.",
     DOCUMENT_READ="Read and search a course's material.",
     STUDY_ASK="Ask the tutor about a course's material.",
+    STUDY_READ="Read the study sessions students share with a course's instructors.",
     RUBRIC_WRITE="Write rubrics.",
     ASSIGNMENT_WRITE="Write assignments and anchor papers.",
     SUBMISSION_WRITE="Hand in work.",
@@ -105,11 +106,20 @@ class Viewer:
         page = connection(await grades.list_released(context, first, after))
         return [page for _ in parents]
 
-    @batched("The viewer's study sessions, newest first.", first=FIRST, after=AFTER)
+    @batched(
+        "The viewer's study sessions, newest first.",
+        first=FIRST,
+        after=AFTER,
+        archived="The archived ones, instead of the others.",
+    )
     async def study_sessions(
-        parents: Sequence[Any], context: RequestContext, first: int = 20, after: str | None = None
+        parents: Sequence[Any],
+        context: RequestContext,
+        first: int = 20,
+        after: str | None = None,
+        archived: bool = False,
     ) -> Sequence[Connection[StudySessionRef]]:
-        page = connection(await study.list_sessions(context, first, after))
+        page = connection(await study.list_sessions(context, first, after, archived=archived))
         return [page for _ in parents]
 
     @batched(

@@ -13,6 +13,7 @@ from agents.ports import (
     Passage,
     PassageSearch,
     Stages,
+    Steps,
     through_ledger,
 )
 from agents.study import team_text
@@ -61,7 +62,9 @@ class Answering:
     stages: Stages
     sink: AnswerSink
     cancellation: CancellationToken
+    told: Steps | None = None
     steps: list[StudyStep] = field(default_factory=list)
+    remember: tuple[str, ...] = ()
     entered: int = 0
 
     async def outcome(self) -> StudyOutcome:
@@ -242,6 +245,7 @@ class Answering:
             route=route,
             language=self.brief.language,
             problems=problems,
+            facts=self.brief.facts,
         )
         key = f"tutor:{attempt}"
 
@@ -261,6 +265,7 @@ class Answering:
         async with draft.flowing(self.limits.coalesce_seconds):
             answer = await through_ledger(self.ledger, key, request, call, TutorAnswer)
         await draft.settle(answer.text)
+        self.remember = tuple(answer.remember)
         self._step(
             StepKind.DRAFT,
             attempt=attempt,
@@ -308,7 +313,13 @@ class Answering:
             draft = Draft(self.sink, self.generation)
             await draft.restart()
         await draft.settle(text)
-        return StudyOutcome(state=state, text=text, route=route, steps=tuple(self.steps))
+        return StudyOutcome(
+            state=state,
+            text=text,
+            route=route,
+            steps=tuple(self.steps),
+            remember=self.remember,
+        )
 
     async def _enter(self, stage: str) -> None:
         """Enter every stage up to `stage` that was not entered yet."""
@@ -318,6 +329,8 @@ class Answering:
 
     def _step(self, kind: StepKind, **detail: Any) -> None:
         self.steps.append(StudyStep(kind, detail))
+        if self.told is not None:
+            self.told.happened(kind, detail)
 
 
 def _bounded(brief: StudyBrief, limits: StudyLimits) -> StudyBrief:

@@ -5,10 +5,11 @@ from enum import StrEnum
 
 
 class Speaker(StrEnum):
-    """Who said a turn of the conversation."""
+    """Who said a turn of the conversation. SUMMARY, first of all, stands for the turns before."""
 
     STUDENT = "STUDENT"
     TUTOR = "TUTOR"
+    SUMMARY = "SUMMARY"
 
 
 class AiPolicy(StrEnum):
@@ -39,12 +40,16 @@ class OpenAssignment:
 
 @dataclass(frozen=True, slots=True)
 class StudyBrief:
-    """One question in its session. `language` is a BCP 47 tag; offline members write English."""
+    """One question in its session. `language` is a BCP 47 tag; offline members write English.
+
+    `facts` are what the student lets the tutor remember: data like the question.
+    """
 
     question: str
     history: tuple[Turn, ...] = ()
     open_assignments: tuple[OpenAssignment, ...] = ()
     language: str = "en"
+    facts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

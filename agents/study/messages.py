@@ -105,6 +105,7 @@ class TutorRequest(_Request):
     route: Route
     language: str
     problems: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
 
 
 class Quotation(_Reply):
@@ -116,11 +117,15 @@ class Quotation(_Reply):
 
 
 class TutorAnswer(_Reply):
-    """From the tutor. `text` is first, so that it can be shown while the JSON arrives."""
+    """From the tutor. `text` is first, so that it can be shown while the JSON arrives.
+
+    `remember` proposes facts of the student; they count once the student has accepted them.
+    """
 
     text: str
     quotations: list[Quotation] = Field(default_factory=list)
     abstained: bool = False
+    remember: list[str] = Field(default_factory=list)
 
     @field_validator("text")
     @classmethod
@@ -186,6 +191,7 @@ class TutorTask(StructuredMessage[TutorRequest]):
         return _sections(
             ("Language to answer in", request.language),
             ("Passages", "\n\n".join(passages)),
+            ("What the student lets you remember", "\n".join(f"- {it}" for it in request.facts)),
             ("Conversation so far", _turns(request.history)),
             ("Question", request.question),
             ("Problems of your previous draft", "\n".join(f"- {it}" for it in request.problems)),

@@ -81,3 +81,5 @@ class StudyOutcome:
     citations: tuple[Citation, ...] = ()
     unsupported: tuple[UnsupportedClaim, ...] = ()
     steps: tuple[StudyStep, ...] = field(default=())
+    remember: tuple[str, ...] = ()
+    """Facts of the student the tutor proposes to remember."""

@@ -10,7 +10,15 @@ import asyncio
 
 from autogen_core import CancellationToken
 
-from agents.ports import AgentCancelled, AnswerSink, Embedder, Ledger, PassageSearch, Stages
+from agents.ports import (
+    AgentCancelled,
+    AnswerSink,
+    Embedder,
+    Ledger,
+    PassageSearch,
+    Stages,
+    Steps,
+)
 from agents.study.answering import Answering
 from agents.study.brief import StudyBrief, StudyLimits
 from agents.study.members import StudyMembers
@@ -42,11 +50,13 @@ class StudyTeam:
         stages: Stages,
         sink: AnswerSink,
         cancellation: CancellationToken,
+        steps: Steps | None = None,
     ) -> StudyOutcome:
         """The answer to one question, which the sink holds too when this returns.
 
         Whatever the route, the stages PLANNING, RETRIEVING, GENERATING and VERIFYING are entered
-        once each, in this order. Drafts at the sink are unverified until this returns.
+        once each, in this order. Drafts at the sink are unverified until this returns. `steps` is
+        told of each step as it happens; the outcome has them all.
 
         Raises AgentCancelled when `cancellation` is cancelled, AgentFailure when a member fails,
         and at once what the ledger, stages, sink or search raise.
@@ -62,6 +72,7 @@ class StudyTeam:
             stages=stages,
             sink=sink,
             cancellation=cancellation,
+            told=steps,
         )
         task = asyncio.ensure_future(answering.outcome())
         cancellation.link_future(task)

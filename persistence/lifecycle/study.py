@@ -1,4 +1,4 @@
-"""Messages of a study session."""
+"""Messages of a study session, and what a student lets the tutor remember."""
 
 from enum import StrEnum
 
@@ -57,4 +57,22 @@ MESSAGE = Machine(
         **{(s, MessageEvent.FAIL): MessageState.FAILED for s in MESSAGE_WORKING},
         **{(s, MessageEvent.CANCEL): MessageState.CANCELLED for s in MESSAGE_WORKING},
     },
+)
+
+
+class FactState(StrEnum):
+    PROPOSED = "PROPOSED"
+    ACCEPTED = "ACCEPTED"
+
+
+class FactEvent(StrEnum):
+    ACCEPT = "ACCEPT"
+
+
+FACT = Machine(
+    "memory fact",
+    FactState,
+    FactEvent,
+    FactState.PROPOSED,
+    {(FactState.PROPOSED, FactEvent.ACCEPT): FactState.ACCEPTED},
 )

@@ -1,15 +1,21 @@
-"""Study sessions, their messages and the citations that carry an answer."""
+"""Study sessions, their trees of messages, what carries an answer, and what is remembered."""
 
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    UniqueConstraint,
+)
 from sqlmodel import Field
 
 from persistence.identifiers import uuid7
-from persistence.lifecycle.study import MessageState
+from persistence.lifecycle.study import FactState, MessageState
 from persistence.tables.base import (
     Json,
     Moment,
@@ -28,40 +34,85 @@ class Author(StrEnum):
     TUTOR = "TUTOR"
 
 
+class AgentStepKind(StrEnum):
+    """What a step did: the study team's `StepKind`, and SPENT for each call that was paid."""
+
+    GRADED_WORK = "GRADED_WORK"
+    PLAN = "PLAN"
+    RETRIEVE = "RETRIEVE"
+    WEB_SEARCH = "WEB_SEARCH"
+    DRAFT = "DRAFT"
+    CRITIQUE = "CRITIQUE"
+    CHECK = "CHECK"
+    BUDGET = "BUDGET"
+    SPENT = "SPENT"
+
+
+_ENDED = "'COMPLETE', 'ABSTAINED', 'FAILED', 'CANCELLED'"
+
+
 class StudySessionRow(Stamped, table=True):
-    """One person's private conversation with the tutor of a course."""
+    """One person's private conversation with the tutor of a course.
+
+    `active_leaf_id` is the last message of the branch that is shown. It has no foreign key,
+    which would be a circle: a message is deleted only with its session.
+    """
 
     __tablename__ = "study_session"
     __table_args__ = (
         tenant_key(),
         within_tenant("course_id", "course"),
         within_tenant("user_id", "users"),
+        CheckConstraint("shared_until IS NULL OR shared_at IS NOT NULL", name="shared"),
         Index("ix_study_session_user", "user_id", "course_id"),
+        Index(
+            "ix_study_session_shared",
+            "course_id",
+            "id",
+            postgresql_where="shared_at IS NOT NULL",
+        ),
     )
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     organization_id: UUID
     course_id: UUID
     user_id: UUID
     title: str
+    active_leaf_id: UUID | None = None
+    archived_at: datetime | None = Field(default=None, sa_type=Moment)
+    shared_at: datetime | None = Field(default=None, sa_type=Moment)
+    shared_until: datetime | None = Field(default=None, sa_type=Moment)
 
 
 class MessageRow(Stamped, table=True):
-    """A question, or the answer to one under a fenced lease. `text` grows while it is written."""
+    """A question, or a reply to one under a fenced lease. `text` grows while it is written.
+
+    The messages of a session are a tree: a reply's parent is its question, a question's the reply
+    it follows, none for a first question. `ordinal` counts them as they were made. `summary`, where
+    there is one, tells of the branch down to and with this reply.
+    """
 
     __tablename__ = "message"
     __table_args__ = (
         tenant_key(),
         within_tenant("session_id", "study_session", ondelete="CASCADE"),
-        within_tenant("reply_to_id", "message", ondelete="CASCADE"),
+        ForeignKeyConstraint(
+            ["session_id", "parent_id"],
+            ["message.session_id", "message.id"],
+            ondelete="CASCADE",
+            name=None,
+        ),
         UniqueConstraint("session_id", "ordinal"),
-        UniqueConstraint("reply_to_id"),
+        UniqueConstraint("session_id", "id"),
         one_of("author", Author),
         one_of("state", MessageState),
-        CheckConstraint("(author = 'TUTOR') = (reply_to_id IS NOT NULL)", name="reply"),
+        CheckConstraint("author = 'STUDENT' OR parent_id IS NOT NULL", name="reply"),
+        Index("ix_message_parent", "parent_id", "ordinal"),
+        Index("ix_message_working", "lease_until", postgresql_where=f"state NOT IN ({_ENDED})"),
         Index(
-            "ix_message_working",
-            "lease_until",
-            postgresql_where="state NOT IN ('COMPLETE', 'ABSTAINED', 'FAILED', 'CANCELLED')",
+            "uq_message_open",
+            "session_id",
+            unique=True,
+            postgresql_where=f"state NOT IN ({_ENDED})",
         ),
     )
     id: UUID = Field(default_factory=uuid7, primary_key=True)
@@ -70,7 +121,7 @@ class MessageRow(Stamped, table=True):
     session_id: UUID
     ordinal: int
     author: str
-    reply_to_id: UUID | None = None
+    parent_id: UUID | None = None
     text: str = ""
     state: str = MessageState.QUEUED
     generation: int = 1
@@ -80,21 +131,29 @@ class MessageRow(Stamped, table=True):
     lease_owner: UUID | None = None
     lease_until: datetime | None = Field(default=None, sa_type=Moment)
     fence: int = Field(default=0, sa_type=BigInteger)
+    summary: str | None = None
 
 
 class AgentStepRow(Stamped, table=True):
-    """One thing the team did for an answer: what was planned, searched, found or rejected."""
+    """One thing the team did for an answer: what was planned, searched, found, rejected, spent.
+
+    `key` is the step's place among those of its kind in one try, so that the next try, which goes
+    the same way through the ledger, does not write it again.
+    """
 
     __tablename__ = "agent_step"
     __table_args__ = (
         tenant_key(),
         within_tenant("message_id", "message", ondelete="CASCADE"),
         UniqueConstraint("message_id", "ordinal"),
+        UniqueConstraint("message_id", "key"),
+        one_of("kind", AgentStepKind),
     )
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     organization_id: UUID
     message_id: UUID
     ordinal: int
+    key: str
     kind: str
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
 
@@ -124,7 +183,28 @@ class CitationRow(Stamped, table=True):
     verified: bool
 
 
+class MemoryFactRow(Stamped, table=True):
+    """What a person lets the tutor remember of them: in one course, or in all of theirs."""
+
+    __tablename__ = "memory_fact"
+    __table_args__ = (
+        tenant_key(),
+        within_tenant("user_id", "users"),
+        within_tenant("course_id", "course"),
+        one_of("state", FactState),
+        Index("ix_memory_fact_user", "user_id", "id"),
+    )
+    id: UUID = Field(default_factory=uuid7, primary_key=True)
+    organization_id: UUID
+    user_id: UUID
+    course_id: UUID | None = None
+    text: str
+    state: str = FactState.PROPOSED
+    version: int = 1
+
+
 study_sessions = table_of(StudySessionRow)
 messages = table_of(MessageRow)
 agent_steps = table_of(AgentStepRow)
 citations = table_of(CitationRow)
+memory_facts = table_of(MemoryFactRow)

@@ -27,6 +27,10 @@ ALLOCATE = """mutation($input: AllocateMarkingInput!) { allocateMarking(input: $
   allocations { id } userErrors { code message path } } }"""
 BREAK_GLASS = """mutation($input: BreakGlassInput!) { breakGlass(input: $input) {
   breakGlass { id } userErrors { code message path } } }"""
+SHARE = """mutation($input: ShareStudySessionInput!) { shareStudySession(input: $input) {
+  studySession { id } userErrors { code message } } }"""
+REMEMBER = """mutation($input: RememberFactInput!) { rememberFact(input: $input) {
+  memoryFact { id } userErrors { code message } } }"""
 IDS = """query($a: ID!, $r: ID!, $s: ID!, $d: ID!, $b: ID!, $n: ID!, $m: ID!) {
   a: node(id: $a) { ... on Assignment { questions { id anchorPapers { id } } } }
   r: node(id: $r) { ... on GradingRun { tasks(first: 3) { nodes { id submission { id } } } } }
@@ -141,6 +145,9 @@ async def _objects(
     await instructor.change(gql.FINALISE, gradeIds=[grade])
     await instructor.change(gql.RELEASE, gradeIds=[grade])
     session, message = await _studied(owner, world)
+    shared, shared_message = await _studied(owner, world)
+    await owner.change(SHARE, sessionId=shared)
+    fact = await owner.change(REMEMBER, text="I like short examples.", courseId=world.course_id)
     token = await instructor.change(
         "mutation($input: CreateApiTokenInput!) { createApiToken(input: $input) {"
         " apiToken { id } userErrors { code } } }",
@@ -210,13 +217,16 @@ async def _objects(
         "GradingTask (not allocated)": task_of[unreleased],
         "Invitation": invitation["id"],
         "MarkingAllocation": allocation["id"],
+        "MemoryFact": fact["id"],
         "Message": message,
+        "Message (shared)": shared_message,
         "Organization": own["viewer"]["organization"]["id"],
         "Question": question,
         "ResumableUpload": upload["id"],
         "RoleGrant": next(g["id"] for g in held if g["role"] == "GRADER"),
         "Rubric": rubric["node"]["rubrics"]["nodes"][0]["id"],
         "StudySession": session,
+        "StudySession (shared)": shared,
         "Submission": submission,
         "Submission (not allocated)": unreleased,
         "Submission (anonymous marking)": anonymous,

@@ -37,6 +37,9 @@ ROOTS = {
     "Query.breakGlasses": "{ breakGlasses { nodes { id } } }",
     "Query.auditEvents": "{ auditEvents { nodes { id } } }",
     "Query.roleGrants": "{ roleGrants { nodes { id } } }",
+    "Query.memoryFacts": "{ memoryFacts { nodes { id } } }",
+    "Query.sharedStudySessions": "query($c: ID!) "
+    "{ sharedStudySessions(courseId: $c) { nodes { id } } }",
     "Query.viewerCan": "query($c: ID!) { viewerCan(permission: VIEWER_READ, courseId: $c) }",
     "Query.explainAccess": "query($c: ID!, $u: ID!) { "
     "explainAccess(userId: $u, permission: STUDY_ASK, courseId: $c) { allowed } }",
@@ -53,6 +56,10 @@ FOLLOWED = {
     ),
     "Subscription.studyMessage": (
         "StudySession",
+        "subscription($id: ID!) { studyMessage(sessionId: $id) { seq } }",
+    ),
+    "Subscription.studyMessage (shared)": (
+        "StudySession (shared)",
         "subscription($id: ID!) { studyMessage(sessionId: $id) { seq } }",
     ),
 }
@@ -170,7 +177,7 @@ def test_strangers_meet_nothing(decided: list[dict[str, str]]) -> None:
 
 def test_a_classmate_meets_nothing_of_another_student(decided: list[dict[str, str]]) -> None:
     names = ("Submission.", "Submission (anon", "Attempt.", "Attempt (anon", "Grade (released)")
-    for row in rows(decided, *names, "StudySession", "Message", "Enrollment"):
+    for row in rows(decided, *names, "StudySession", "Message", "MemoryFact", "Enrollment"):
         assert row["classmate"] == "absent", row
 
 
@@ -185,7 +192,15 @@ def only(decided: list[dict[str, str]], callers: set[str], *prefixes: str) -> No
 
 
 def test_only_its_owner_meets_a_study_session(decided: list[dict[str, str]]) -> None:
-    only(decided, {"owner", *GLASSES}, "StudySession", "Message")
+    only(decided, {"owner", *GLASSES}, "StudySession.", "Message.")
+    only(decided, {"owner"}, "MemoryFact.")
+
+
+def test_a_shared_session_is_met_by_the_instructor_as_well(decided: list[dict[str, str]]) -> None:
+    for row in rows(decided, "StudySession (shared)", "Message (shared)"):
+        assert row["instructor"] == row["owner"], row
+    shown = {"owner", "instructor", *GLASSES}
+    only(decided, shown, "StudySession (shared)", "Message (shared)")
 
 
 def test_a_grade_before_its_release_is_the_staffs(decided: list[dict[str, str]]) -> None:

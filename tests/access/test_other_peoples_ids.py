@@ -32,7 +32,7 @@ SCALARS = {
 }
 TYPES = {
     "student": "User", "observedStudent": "User", "run": "GradingRun", "task": "GradingTask",
-    "session": "StudySession", "allocation": "MarkingAllocation",
+    "session": "StudySession", "allocation": "MarkingAllocation", "parent": "Message",
 }  # fmt: skip
 
 

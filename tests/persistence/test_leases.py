@@ -35,7 +35,7 @@ async def make(database: Database, leased: Leased) -> UUID:
     own = (
         {"alias": "ABC"}
         if table is grading_tasks
-        else {"ordinal": 1, "author": "TUTOR", "reply_to_id": uuid4()}
+        else {"ordinal": 1, "author": "TUTOR", "parent_id": uuid4()}
     )
     async with database.transaction() as connection:
         await connection.execute(text("SET LOCAL session_replication_role = replica"))

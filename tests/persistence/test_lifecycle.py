@@ -13,7 +13,7 @@ from persistence.lifecycle.grades import GRADE, GRADE_EVENTS_OF_AN_AI, GradeStat
 from persistence.lifecycle.grading import RUN, TASK, TASK_TERMINAL, TASK_WORKING, TaskState
 from persistence.lifecycle.machine import InvalidTransition, Machine
 from persistence.lifecycle.objects import OBJECT
-from persistence.lifecycle.study import MESSAGE
+from persistence.lifecycle.study import FACT, MESSAGE
 from persistence.lifecycle.submissions import ATTEMPT, SUBMISSION
 from persistence.lifecycle.uploads import UPLOAD
 
@@ -23,6 +23,7 @@ MACHINES: list[Machine[Any, Any]] = [
     ATTEMPT,
     DOCUMENT,
     ENROLLMENT,
+    FACT,
     GRADE,
     GRANT,
     INVITATION,

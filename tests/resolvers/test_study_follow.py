@@ -26,8 +26,8 @@ from tests.study_world import StudyWorld, embedder, study_world  # noqa: F401 - 
 
 PIECES = ["A router ", "lowers ", "the time ", "to live."]
 ANSWER = "".join(PIECES)
-DONE = 6
-"""QUEUED, four stages, COMPLETE."""
+DONE = 7
+"""QUEUED, four stages, the team's one step, COMPLETE."""
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +85,8 @@ async def until(events: AsyncIterator[StudyEvent], seq: int) -> list[StudyEvent]
 
 
 def numbered(events: list[StudyEvent]) -> list[int]:
-    return [e.seq for e in events if e.kind is StudyEventKind.MESSAGE_STATE]
+    numbered = (StudyEventKind.MESSAGE_STATE, StudyEventKind.STEP)
+    return [e.seq for e in events if e.kind in numbered]
 
 
 def shown(events: list[StudyEvent]) -> str:
@@ -240,7 +241,7 @@ async def test_a_takeover_begins_a_generation(study_world: StudyWorld) -> None:
             )
         await sweep_messages(world.work())
         await answer_message(world.work(Team(writes)), reply)
-        told += await until(events, 10)
+        told += await until(events, DONE + 4)
     assert shown(told) == "Done."
 
 

@@ -22,8 +22,8 @@ from agents.study.team import StudyTeam
 from persistence.backends import open_bus
 from persistence.jobs import outstanding
 from persistence.lifecycle.study import MessageState
-from persistence.tables.study import MessageRow
-from resolvers import documents, study
+from persistence.tables.study import AgentStepKind, MessageRow
+from resolvers import documents, study, study_sessions, study_steps, study_turns
 from resolvers.access import Permission
 from resolvers.global_ids import global_id
 from resolvers.refusals import Refusal, RefusalCode
@@ -60,7 +60,7 @@ class Team:
 async def session_of(world: StudyWorld, user_id: UUID) -> UUID:
     return await world.change(
         user_id,
-        study.create_study_session,
+        study_sessions.create_study_session,
         Permission.STUDY_ASK,
         course_id=global_id("Course", world.course_id),
         title=None,
@@ -70,7 +70,7 @@ async def session_of(world: StudyWorld, user_id: UUID) -> UUID:
 async def ask(world: StudyWorld, session_id: UUID, question: str = QUESTION) -> UUID:
     return await world.change(
         world.ann,
-        study.ask_question,
+        study_turns.ask_question,
         Permission.STUDY_ASK,
         session_id=global_id("StudySession", session_id),
         text=question,
@@ -80,7 +80,7 @@ async def ask(world: StudyWorld, session_id: UUID, question: str = QUESTION) -> 
 async def cancel(world: StudyWorld, user_id: UUID, message_id: UUID) -> None:
     await world.change(
         user_id,
-        study.cancel_message,
+        study_turns.cancel_message,
         Permission.STUDY_ASK,
         message_id=global_id("Message", message_id),
     )
@@ -150,7 +150,8 @@ async def test_a_question_gets_an_answer_with_verified_quotes(study_world: Study
     (steps,) = await study.list_steps([row], context)
     assert [s.ordinal for s in steps] == list(range(len(steps)))
     assert {"PLAN", "RETRIEVE", "CHECK"} <= {s.kind for s in steps}
-    (question,) = await study.get_messages(context, [row.reply_to_id])
+    assert None not in [study_steps.result_of(s) for s in steps]
+    (question,) = await study.get_messages(context, [row.parent_id])
     assert question is not None
     assert (question.text, question.author, question.state) == (QUESTION, "STUDENT", "COMPLETE")
 
@@ -163,8 +164,9 @@ async def test_what_the_material_does_not_hold_is_not_answered(study_world: Stud
     assert row.text
 
 
-def test_the_routes_of_the_contract_are_the_teams() -> None:
+def test_the_routes_and_steps_of_the_contract_are_the_teams() -> None:
     assert [r.value for r in StudyRoute] == [r.value for r in Route]
+    assert {k.value for k in StepKind} < {k.value for k in AgentStepKind}
 
 
 async def test_one_open_question_at_a_time(study_world: StudyWorld) -> None:
@@ -198,7 +200,7 @@ async def test_a_session_is_its_owners_alone(study_world: StudyWorld) -> None:
             await refusal(
                 world.change(
                     other,
-                    study.ask_question,
+                    study_turns.ask_question,
                     Permission.STUDY_ASK,
                     session_id=global_id("StudySession", session),
                     text="Mine now?",
