@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Coroutine
@@ -11,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from agents.ports import EmbeddingUnavailable
 from observability.logs import configure_logs, logger
 from ops import audit
 from ops.audit import BadCheckpoint
@@ -18,8 +20,10 @@ from ops.bootstrap import command_event, create_admin, find_user, set_admin_pass
 from ops.demo.client import ApiError
 from ops.demo.run import run_demo
 from ops.embedded_postgres import EmbeddedPostgresError
+from ops.evaluation import BadCollection, evaluate_retrieval, figures_table, read_collection
 from ops.privacy import erase_person, export_person
 from ops.processes import probing, serving, until_signalled, working
+from ops.progress import ProgressBar
 from ops.settings import Settings, SettingsError, load_settings, unknown_variables
 from ops.signing_keys import SigningKeyError, SigningKeys
 from ops.wiring import database_address, direct_address, open_resources
@@ -37,6 +41,8 @@ person = typer.Typer(no_args_is_help=True, help="The data of a person.")
 app.add_typer(person, name="person")
 keys = typer.Typer(no_args_is_help=True, help="The keys that sign access tokens.")
 app.add_typer(keys, name="keys")
+evaluate = typer.Typer(no_args_is_help=True, help="Measure how well Assay does its work.")
+app.add_typer(evaluate, name="evaluate")
 audit_log = typer.Typer(no_args_is_help=True, help="The audit log.")
 app.add_typer(audit_log, name="audit")
 
@@ -73,7 +79,15 @@ def _stop(message: str) -> NoReturn:
 def _run(main: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(main)
-    except (ApiError, BadCheckpoint, EmbeddedPostgresError, Refusal, SigningKeyError) as e:
+    except (
+        ApiError,
+        BadCheckpoint,
+        BadCollection,
+        EmbeddedPostgresError,
+        EmbeddingUnavailable,
+        Refusal,
+        SigningKeyError,
+    ) as e:
         _stop(str(e))
     except DATABASE_ERRORS as e:
         _stop(f"{type(e).__name__}: {str(getattr(e, 'orig', e)).splitlines()[0]}")
@@ -332,6 +346,23 @@ def audit_export(
         async with open_resources(_settings(data_dir, log_level="WARNING")) as resources:
             async for line in audit.export(resources.database, organization):
                 typer.echo(line)
+
+    _run(main())
+
+
+@evaluate.command("retrieval")
+def evaluate_search(
+    folder: Annotated[Path, typer.Argument(help="Holds documents.jsonl and queries.jsonl.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object alone.")] = False,
+) -> None:
+    """Measure search over a collection: nDCG@10, recall@100 and time, by component."""
+
+    async def main() -> None:
+        settings = _settings(log_level="ERROR")
+        collection = read_collection(folder)
+        with ProgressBar("documents", hidden=as_json) as bar:
+            figures = await evaluate_retrieval(collection, settings, bar)
+        typer.echo(json.dumps(figures) if as_json else figures_table(figures))
 
     _run(main())
 

@@ -11,7 +11,7 @@ import httpx
 
 from agents.grading.statistical.members import OfflineMembers
 from agents.grading.team import GradingTeam
-from agents.models.cached_embedding import CachedEmbedder
+from agents.models.embedders.choice import Access, EmbeddingModels
 from agents.models.embedding import MiniLM
 from agents.ports import PassageSearch
 from agents.study.members import offline_members
@@ -27,8 +27,9 @@ from ops.sign_in.provider_tokens import ProviderTokens
 from ops.signing_keys import SigningKeys
 from persistence.backends import open_bus
 from persistence.bus import Bus
-from persistence.cache import open_cache
+from persistence.cache import Cache, MemoryCache, open_cache
 from persistence.database import Database, create_database, open_database
+from persistence.embeddings import PaidVectors
 from persistence.followers import StreamFollowers, open_followers
 from persistence.migrations import migrate
 from persistence.visibility import Viewer
@@ -48,7 +49,7 @@ class Resources:
     bus: Bus
     followers: StreamFollowers
     embedder: MiniLM
-    query_embedder: CachedEmbedder
+    embedders: EmbeddingModels
     keys: SigningKeys
     tokens: AccessTokens
     login: ProviderLogin
@@ -87,8 +88,7 @@ class Resources:
             database=self.database,
             bus=self.bus,
             embedder=self.embedder,
-            query_embedder=self.query_embedder,
-            embedding_model=self.embedder.name,
+            embedders=self.embedders,
             grading_team=grading_team,
             study_team=study_team,
             lease_seconds=self.settings.lease_seconds,
@@ -116,6 +116,31 @@ def direct_address(settings: Settings, dsn: str) -> str:
 
 
 @asynccontextmanager
+async def embedding_models(
+    settings: Settings, built_in: MiniLM, database: Database, cache: Cache | None = None
+) -> AsyncIterator[EmbeddingModels]:
+    """The embedding models the settings give access to; closes what it made at the end."""
+    gemini, compatible = settings.embedding_gemini_key, settings.embedding_openai_key
+    access = Access(
+        gemini_key=gemini.get_secret_value() if gemini else "",
+        gemini_url=settings.embedding_gemini_url,
+        openai_key=compatible.get_secret_value() if compatible else "",
+        openai_url=settings.embedding_openai_url,
+    )
+    models = EmbeddingModels(
+        settings.embedding_model,
+        built_in,
+        access,
+        cache or MemoryCache(),
+        PaidVectors(database),
+    )
+    try:
+        yield models
+    finally:
+        await models.close()
+
+
+@asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Opens the database, the bus and the rest; closes them at the end."""
     async with AsyncExitStack() as stack:
@@ -140,13 +165,16 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         keys = SigningKeys.load_or_create(settings.signing_key_path)
         embedder = MiniLM()
         stack.callback(embedder.close)
+        embedders = await stack.enter_async_context(
+            embedding_models(settings, embedder, database, cache)
+        )
         yield Resources(
             settings=settings,
             database=database,
             bus=bus,
             followers=followers,
             embedder=embedder,
-            query_embedder=CachedEmbedder(embedder, embedder.name, embedder.dimension, cache),
+            embedders=embedders,
             keys=keys,
             tokens=AccessTokens(
                 keys,

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import and_, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from persistence.database import Conflict, Connection, change, fetch, fetch_one
@@ -20,7 +21,7 @@ from persistence.tables.documents import (
 )
 from persistence.visibility import Viewer, sees_documents
 
-_CHUNK = [c for c in chunks.c if c.name not in {"tsv", "embedding"}]
+_CHUNK = [c for c in chunks.c if c.name != "tsv"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,26 @@ async def pages_of_chunks(
         first=first,
         after=after,
     )
+
+
+async def neighbours(
+    connection: Connection, viewer: Viewer, ids: Sequence[UUID], step: int
+) -> dict[UUID, ChunkRow]:
+    """By chunk, the one `step` places after it in its document, where the viewer sees that."""
+    beside = chunks.alias("beside")
+    rows = await connection.execute(
+        select(beside.c.id.label("_of"), *_CHUNK)
+        .join(
+            beside,
+            and_(
+                beside.c.document_version_id == chunks.c.document_version_id,
+                beside.c.ordinal + step == chunks.c.ordinal,
+            ),
+        )
+        .join(documents, documents.c.id == chunks.c.document_id)
+        .where(beside.c.id.in_(ids), sees_documents(documents, viewer))
+    )
+    return {row[0]: cast(ChunkRow, row) for row in rows}
 
 
 async def extents(connection: Connection, document_ids: Sequence[UUID]) -> dict[UUID, Extent]:

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Row, delete, func, insert, select, update
 
 from persistence.database import Connection, fetch, fetch_one
+from persistence.embeddings import ChunkKey, add_vectors
 from persistence.lifecycle.documents import DOCUMENT, DocumentEvent, DocumentState
 from persistence.tables.documents import DocumentRow, chunks, document_versions, documents
 
@@ -21,7 +22,7 @@ class IngestLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NewChunk:
-    """A chunk to be indexed; `embedding` is a unit vector of 384 floats."""
+    """A chunk to be indexed."""
 
     id: UUID
     ordinal: int
@@ -30,7 +31,6 @@ class NewChunk:
     end: int
     heading_path: Sequence[str]
     text: str
-    embedding: Any
 
 
 async def begin_ingest(connection: Connection, document_id: UUID) -> DocumentRow | None:
@@ -102,10 +102,10 @@ async def add_chunks(
     connection: Connection,
     document: DocumentRow,
     version_id: UUID,
-    embedding_model: str,
     batch: Sequence[NewChunk],
+    vectors: Mapping[str, Any],
 ) -> None:
-    """Indexes a batch under the document's fence. Raises `IngestLost`.
+    """Indexes a batch under the document's fence, with unit vectors by model. Raises `IngestLost`.
 
     Also says that the ingest is alive: it sets the document's `updated_at`.
     """
@@ -125,12 +125,16 @@ async def add_chunks(
                 "end": new.end,
                 "heading_path": list(new.heading_path),
                 "text": new.text,
-                "embedding": new.embedding,
-                "embedding_model": embedding_model,
+                "language": document.language,
             }
             for new in batch
         ],
     )
+    rows = [
+        ChunkKey(new.id, document.organization_id, document.course_id, document.id) for new in batch
+    ]
+    for model, of_model in vectors.items():
+        await add_vectors(connection, model, rows, of_model)
 
 
 async def _fenced(

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from agents.ports import Embedders
 from persistence.bus import Bus
 from persistence.database import Database
 from persistence.followers import StreamFollowers
@@ -13,17 +14,6 @@ from persistence.visibility import Viewer
 from resolvers import access
 from resolvers.access import Permission
 from resolvers.refusals import Refusal, RefusalCode
-
-
-class QueryEmbedder(Protocol):
-    """Embeds a search query: the one bounded model call an api process makes."""
-
-    @property
-    def name(self) -> str:
-        """The model; vectors of different models never mix."""
-
-    async def embed(self, texts: Sequence[str]) -> Any:
-        """Unit vectors, float32, one row a text."""
 
 
 class IssueAccess(Protocol):
@@ -45,7 +35,8 @@ class RequestContext:
     database: Database
     bus: Bus
     followers: StreamFollowers
-    embedder: QueryEmbedder
+    embedders: Embedders
+    """Embedding a search is the one bounded model call an api process makes."""
     signed_in: Viewer | None
     correlation_id: str
     now: Callable[[], datetime] = utc_now

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from agents.documents.chunking import TextChunk, chunk
 from agents.documents.extraction import ExtractionCode, ExtractionFailure, extract
-from persistence import documents_work, streams
+from persistence import documents_work, embeddings, streams
 from persistence.documents_work import UNREADABLE, IngestLost, NewChunk
 from persistence.identifiers import uuid7
 from persistence.lifecycle.documents import DocumentEvent, DocumentState
@@ -124,7 +124,11 @@ class _Ingest:
         await streams.announce(self._resources.bus)
 
     async def _index(self, version_id: UUID, batch: Sequence[TextChunk]) -> None:
-        vectors = await self._resources.embedder.embed([c.text for c in batch])
+        texts = [c.text for c in batch]
+        embedders = self._resources.embedders
+        vectors = {
+            model: await embedders.documents(model).embed(texts) for model in await self._models()
+        }
         new = [
             NewChunk(
                 id=uuid7(),
@@ -134,14 +138,20 @@ class _Ingest:
                 end=c.end,
                 heading_path=c.heading_path,
                 text=c.text,
-                embedding=vector,
             )
-            for c, vector in zip(batch, vectors, strict=True)
+            for c in batch
         ]
         async with self._resources.database.transaction() as connection:
-            await documents_work.add_chunks(
-                connection, self._document, version_id, self._resources.embedding_model, new
-            )
+            await documents_work.add_chunks(connection, self._document, version_id, new, vectors)
+
+    async def _models(self) -> Sequence[str]:
+        """The models to index by: the one that serves, and the one an index is built of."""
+        default = self._resources.embedders.default
+        async with self._resources.database.transaction() as connection:
+            live = await embeddings.live_indexes(connection)
+            if live:
+                return [index.model for index in live]
+            return [await embeddings.ensure_serving(connection, default)]
 
     def _counter(self) -> "_Count":
         embedder = self._resources.embedder

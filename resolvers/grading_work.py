@@ -92,8 +92,7 @@ async def _grade_and_save(held: HeldTask, token: CancellationToken) -> None:
         material = await grading_work.material_of(connection, row)
     search = CourseSearch(
         resources.database,
-        resources.query_embedder,
-        resources.embedding_model,
+        resources.embedders,
         row.organization_id,
         row.course_id,
     )

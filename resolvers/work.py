@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from agents.grading.team import GradingTeam
-from agents.ports import Embedder, PassageSearch
+from agents.ports import Embedder, Embedders, PassageSearch
 from agents.study.team import StudyTeam
 from observability.metrics import Metrics
 from persistence.bus import Bus
@@ -21,9 +21,8 @@ class WorkResources:
     database: Database
     bus: Bus
     embedder: Embedder
-    query_embedder: Embedder
-    """The same model for what is searched for, which is asked again and again."""
-    embedding_model: str
+    """The built-in model, whose tokens chunks are measured in whatever model indexes them."""
+    embedders: Embedders
     grading_team: Callable[[PassageSearch], GradingTeam]
     """A fresh team for one task, over a search the caller has bound to a course and viewer."""
     study_team: Callable[[PassageSearch], StudyTeam]

@@ -19,6 +19,7 @@ from schema import (
     grading,
     grants,
     privacy,
+    retrieval,
     rubrics,
     study,
     submissions,
@@ -41,6 +42,7 @@ NOUNS = (
     grants,
     people,
     privacy,
+    retrieval,
     rubrics,
     study,
     submissions,
@@ -59,6 +61,7 @@ class Query(
     courses.CourseQueries,
     grants.GrantQueries,
     privacy.PrivacyQueries,
+    retrieval.RetrievalQueries,
 ):
     @root_field("Who the access token speaks for.")
     async def viewer(context: RequestContext) -> people.Viewer:

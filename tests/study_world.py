@@ -27,6 +27,7 @@ from resolvers.context import RequestContext
 from resolvers.documents_work import ingest_document
 from resolvers.global_ids import global_id
 from resolvers.work import WorkResources
+from tests.embedders import only
 
 MATERIAL = {
     "routing.md": (
@@ -86,7 +87,7 @@ class StudyWorld:
             database=self.database,
             bus=self.bus,
             followers=self.followers,
-            embedder=self.embedder,
+            embedders=only(self.embedder),
             signed_in=viewer,
             correlation_id="test",
             renew=renew,
@@ -98,8 +99,7 @@ class StudyWorld:
             database=self.database,
             bus=self.bus,
             embedder=self.embedder,
-            query_embedder=self.embedder,
-            embedding_model=self.embedder.name,
+            embedders=only(self.embedder),
             grading_team=cast(Any, None),
             study_team=cast(Callable[[PassageSearch], StudyTeam], team),
             lease_seconds=3,
