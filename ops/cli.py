@@ -20,17 +20,17 @@ from ops.bootstrap import command_event, create_admin, find_user, set_admin_pass
 from ops.demo.client import ApiError
 from ops.demo.run import run_demo
 from ops.embedded_postgres import EmbeddedPostgresError
-from ops.evaluation import BadCollection, evaluate_retrieval, figures_table, read_collection
+from ops.evaluation import evaluate_retrieval, figures_table, read_collection
 from ops.privacy import erase_person, export_person
 from ops.processes import probing, serving, until_signalled, working
 from ops.progress import ProgressBar
+from ops.reindex import estimate, give_up_or_drop, reindex
 from ops.settings import Settings, SettingsError, load_settings, unknown_variables
 from ops.signing_keys import SigningKeyError, SigningKeys
-from ops.wiring import database_address, direct_address, open_resources
+from ops.wiring import database_address, direct_address, open_resources, prepare_database
 from persistence.audit import append
 from persistence.direct import DATABASE_ERRORS
 from persistence.followers import RIGHTS_TOPIC
-from persistence.migrations import migrate as migrate_database
 from resolvers.refusals import Refusal
 from schema.root import build_schema
 
@@ -71,9 +71,9 @@ def _settings(
     return settings
 
 
-def _stop(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(1)
+def _stop(message: str, code: int = 1) -> NoReturn:
+    typer.echo(message, err=code != 0)
+    raise typer.Exit(code)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
@@ -82,7 +82,6 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     except (
         ApiError,
         BadCheckpoint,
-        BadCollection,
         EmbeddedPostgresError,
         EmbeddingUnavailable,
         Refusal,
@@ -138,7 +137,7 @@ def migrate(data_dir: DataDir = None) -> None:
     async def main() -> None:
         settings = _settings(data_dir)
         async with database_address(settings) as dsn:
-            await migrate_database(direct_address(settings, dsn))
+            await prepare_database(settings, direct_address(settings, dsn))
 
     _run(main())
 
@@ -363,6 +362,33 @@ def evaluate_search(
         with ProgressBar("documents", hidden=as_json) as bar:
             figures = await evaluate_retrieval(collection, settings, bar)
         typer.echo(json.dumps(figures) if as_json else figures_table(figures))
+
+    _run(main())
+
+
+@app.command("reindex")
+def reindex_search(
+    model: Annotated[str | None, typer.Option(help="provider:model@dimension.")] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="US$ a million tokens.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Begin without asking.")] = False,
+    abandon: Annotated[bool, typer.Option("--abandon", help="Give up a build.")] = False,
+    drop: Annotated[bool, typer.Option("--drop-retired", help="Remove old vectors.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Search by another embedding model; the present one serves until the new index is whole."""
+
+    async def main() -> None:
+        async with open_resources(_settings(data_dir, log_level="WARNING")) as resources:
+            if (model is not None) + abandon + drop != 1:
+                _stop("Say one of --model, --abandon and --drop-retired.")
+            if model is None:
+                _stop(await give_up_or_drop(resources.database, dropping=drop), code=0)
+            typer.echo(f"{model}: {await estimate(resources.database, model, price)}.")
+            if not yes and not typer.confirm("Begin?"):
+                return
+            with ProgressBar("passages") as bar:
+                old = await reindex(resources.database, resources.embedders, model, bar)
+            typer.echo(f"{model} serves now" + (f"; {old} is retired." if old else "."))
 
     _run(main())
 

@@ -28,6 +28,7 @@ from persistence.tables.courses import CourseRow
 from persistence.tables.documents import DocumentRow
 from persistence.tables.identity import OrganizationRow, UserRow
 from resolvers.documents_work import ingest_document
+from resolvers.refusals import Refusal, RefusalCode
 from resolvers.work import WorkResources
 
 DEPTH = 200
@@ -36,10 +37,6 @@ DEPTH = 200
 AT_ONCE = 6
 
 Progress = Callable[[int, int], None]
-
-
-class BadCollection(Exception):
-    """The folder is no collection; the message names file and line."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def read_collection(folder: Path) -> Collection:
     """`documents.jsonl` of `{id, text, title?}`, `queries.jsonl` of `{text, relevant: [id]}`.
 
     Queries without a relevant document are left out: nothing can be measured by them. Raises
-    BadCollection.
+    `Refusal`, which names file and line.
     """
     documents = {
         _key(entry.get("id"), where): _text(entry, where)
@@ -83,13 +80,17 @@ def read_collection(folder: Path) -> Collection:
     for entry, where in _lines(folder / "queries.jsonl"):
         relevant = entry.get("relevant")
         if not isinstance(relevant, list):
-            raise BadCollection(f"{where}: `relevant` must be a list of document ids")
+            raise _bad(f"{where}: `relevant` must be a list of document ids")
         ids = frozenset(_key(one, where) for one in relevant)
         if ids:
             queries.append((_text(entry, where), ids))
     if not documents or not queries:
-        raise BadCollection(f"{folder}: needs a document and a query with a relevant document")
+        raise _bad(f"{folder}: needs a document and a query with a relevant document")
     return Collection(documents, queries)
+
+
+def _bad(message: str) -> Refusal:
+    return Refusal(RefusalCode.BAD_INPUT, message)
 
 
 def _lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
@@ -101,24 +102,24 @@ def _lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
                     continue
                 entry = json.loads(line)
                 if not isinstance(entry, dict):
-                    raise BadCollection(f"{where}: must be a JSON object")
+                    raise _bad(f"{where}: must be a JSON object")
                 yield entry, where
     except OSError as error:
-        raise BadCollection(f"{path}: {error.strerror}") from error
+        raise _bad(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise BadCollection(f"{path}: is not JSON a line, in UTF-8") from error
+        raise _bad(f"{path}: is not JSON a line, in UTF-8") from error
 
 
 def _key(value: object, where: str) -> str:
     if not isinstance(value, str | int):
-        raise BadCollection(f"{where}: a document's id must be a string or a whole number")
+        raise _bad(f"{where}: a document's id must be a string or a whole number")
     return json.dumps(value)
 
 
 def _text(entry: dict[str, Any], where: str) -> str:
     text, title = entry.get("text"), entry.get("title") or ""
     if not isinstance(text, str) or not isinstance(title, str):
-        raise BadCollection(f"{where}: `text` must be a string")
+        raise _bad(f"{where}: `text` must be a string")
     return f"{title}\n\n{text}" if title else text
 
 
@@ -213,7 +214,7 @@ async def _ingest(
     async with work.database.read() as connection:
         model = await serving_model(connection)
     if model is None:
-        raise BadCollection("None of the documents has any text.")
+        raise _bad("None of the documents has any text.")
     connection_of_its_own = await work.database.direct()
     try:
         await connection_of_its_own.execute("VACUUM ANALYZE chunk, chunk_embedding, document")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -29,7 +29,7 @@ from persistence.backends import open_bus
 from persistence.bus import Bus
 from persistence.cache import Cache, MemoryCache, open_cache
 from persistence.database import Database, create_database, open_database
-from persistence.embeddings import PaidVectors
+from persistence.embeddings import PaidVectors, build_hnsw
 from persistence.followers import StreamFollowers, open_followers
 from persistence.migrations import migrate
 from persistence.visibility import Viewer
@@ -106,13 +106,21 @@ async def database_address(settings: Settings) -> AsyncIterator[str]:
     async with embedded_postgres(settings.data_dir) as server:
         await create_database(server.dsn("postgres"), EMBEDDED_DATABASE)
         dsn = server.dsn(EMBEDDED_DATABASE)
-        await migrate(dsn)
+        await prepare_database(settings, dsn)
         yield dsn
 
 
 def direct_address(settings: Settings, dsn: str) -> str:
     """The address that bypasses a pooler: for LISTEN, jobs and migrations."""
     return dsn if settings.direct_url is None else settings.direct_url.get_secret_value()
+
+
+async def prepare_database(settings: Settings, dsn: str) -> None:
+    """Brings the database to this version, with an index for the model it begins with."""
+    await migrate(dsn)
+    if settings.embedding_model != MiniLM.name:  # whose index the migrations make
+        async with open_database(dsn, pool_size=1) as database:
+            await build_hnsw(database, settings.embedding_model)
 
 
 @asynccontextmanager
@@ -159,22 +167,19 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         bus = await stack.enter_async_context(open_bus(database, redis_url))
         cache = await stack.enter_async_context(open_cache(redis_url, metrics.cache_read))
         followers = await stack.enter_async_context(open_followers(database, bus))
-        http = httpx.AsyncClient(timeout=PROVIDER_SECONDS, trust_env=False)
-        await stack.enter_async_context(http)
+        client = httpx.AsyncClient(timeout=PROVIDER_SECONDS, trust_env=False)
+        http = await stack.enter_async_context(client)
         providers = [ProviderKeys(provider, http) for provider in settings.oidc_providers]
         keys = SigningKeys.load_or_create(settings.signing_key_path)
-        embedder = MiniLM()
-        stack.callback(embedder.close)
-        embedders = await stack.enter_async_context(
-            embedding_models(settings, embedder, database, cache)
-        )
+        embedder = stack.enter_context(closing(MiniLM()))
+        models = embedding_models(settings, embedder, database, cache)
         yield Resources(
             settings=settings,
             database=database,
             bus=bus,
             followers=followers,
             embedder=embedder,
-            embedders=embedders,
+            embedders=await stack.enter_async_context(models),
             keys=keys,
             tokens=AccessTokens(
                 keys,

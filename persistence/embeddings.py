@@ -48,6 +48,25 @@ async def live_indexes(connection: Connection) -> Sequence[EmbeddingIndexRow]:
     return sorted(rows, key=lambda row: row.state, reverse=True)  # READY, BUILDING
 
 
+async def lock_live(connection: Connection) -> set[str]:
+    """The models of the live indexes, which stay so until the commit."""
+    rows = await connection.execute(
+        select(embedding_indexes.c.model)
+        .where(embedding_indexes.c.state.in_(FILLED))
+        .order_by(embedding_indexes.c.model)
+        .with_for_update(read=True)
+    )
+    return {row.model for row in rows}
+
+
+async def retired_models(connection: Connection) -> list[str]:
+    """The models whose vectors are no longer searched."""
+    rows = await connection.execute(
+        select(embedding_indexes.c.model).where(embedding_indexes.c.state == IndexState.RETIRED)
+    )
+    return [row.model for row in rows]
+
+
 async def serving_model(connection: Connection) -> str | None:
     """The model whose vectors are searched; None where nothing was ever indexed."""
     found: str | None = await connection.scalar(
@@ -94,6 +113,9 @@ async def switch(connection: Connection, model: str) -> str | None:
 
     Raises `Conflict` when it is not being built any more.
     """
+    await connection.execute(
+        select(embedding_indexes.c.model).order_by(embedding_indexes.c.model).with_for_update()
+    )
     old = await serving_model(connection)
     if old is not None:
         await _advance(connection, old, IndexState.READY, IndexEvent.REPLACE)
@@ -184,7 +206,7 @@ async def missing(connection: Connection, model: str) -> Missing:
 async def next_missing(
     connection: Connection, model: str, after: UUID | None, limit: int
 ) -> Sequence[ChunkRow]:
-    """The next chunks by id without a vector of the model; locked against their deletion."""
+    """The next chunks by id without a vector of the model."""
     statement = (
         select(
             chunks.c.id,

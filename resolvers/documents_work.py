@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from agents.documents.chunking import TextChunk, chunk
@@ -124,11 +124,6 @@ class _Ingest:
         await streams.announce(self._resources.bus)
 
     async def _index(self, version_id: UUID, batch: Sequence[TextChunk]) -> None:
-        texts = [c.text for c in batch]
-        embedders = self._resources.embedders
-        vectors = {
-            model: await embedders.documents(model).embed(texts) for model in await self._models()
-        }
         new = [
             NewChunk(
                 id=uuid7(),
@@ -141,8 +136,20 @@ class _Ingest:
             )
             for c in batch
         ]
-        async with self._resources.database.transaction() as connection:
-            await documents_work.add_chunks(connection, self._document, version_id, new, vectors)
+        vectors: dict[str, Any] = {}
+        while True:
+            for model in await self._models():
+                if model not in vectors:
+                    embedder = self._resources.embedders.documents(model)
+                    vectors[model] = await embedder.embed([c.text for c in batch])
+            async with self._resources.database.transaction() as connection:
+                live = await embeddings.lock_live(connection)
+                if live <= vectors.keys():  # no index was begun while the batch was embedded
+                    kept = {model: vectors[model] for model in live}
+                    await documents_work.add_chunks(
+                        connection, self._document, version_id, new, kept
+                    )
+                    return
 
     async def _models(self) -> Sequence[str]:
         """The models to index by: the one that serves, and the one an index is built of."""

@@ -93,7 +93,10 @@ class PaidEmbedder:
         """See `Embedder.embed`. Kept vectors have half precision, as the index has."""
         digests = [_digest(text) for text in texts]
         found = dict(await self.kept.get(self.name, list(set(digests))))
-        missing = {d: text for d, text in zip(digests, texts, strict=True) if d not in found}
+        missing: dict[bytes, str] = {}
+        for digest, text in zip(digests, texts, strict=True):
+            if digest not in found:
+                missing.setdefault(digest, text)
         if missing:
             made = await self.embedder.embed(list(missing.values()))
             new = dict(zip(missing, made, strict=True))
