@@ -177,7 +177,7 @@ async def _measure(
         return await retrieval.documents_of(connection, [key for key, *_ in found])
 
     async def words() -> list[UUID]:
-        exact = await retrieval.prepare(connection, scope) <= retrieval.EXACT_ROWS
+        exact = await retrieval.prepare(connection, scope) <= retrieval.RANKED_ROWS
         found = await retrieval.matching(connection, scope, query, vector, DEPTH, exact=exact)
         return await retrieval.documents_of(connection, [key for key, *_ in found])
 

@@ -250,7 +250,7 @@ async def build_hnsw(database: Database, model: str) -> None:
         if not valid:
             await connection.execute(
                 f"CREATE INDEX CONCURRENTLY {name} ON chunk_embedding"
-                f" USING hnsw ((embedding::halfvec({dimension})) halfvec_cosine_ops)"
+                f" USING hnsw ((embedding::halfvec({dimension})) halfvec_ip_ops)"
                 f" WITH (m = 16, ef_construction = 128) WHERE model = '{model}'"
             )
     finally:

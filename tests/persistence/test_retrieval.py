@@ -30,6 +30,7 @@ async def search(
     """A search by either plan; by default for everything the viewer's course has."""
     if request.param == "hnsw":
         monkeypatch.setattr(retrieval, "EXACT_ROWS", 0)
+        monkeypatch.setattr(retrieval, "RANKED_ROWS", 0)
 
     async def run(
         query: str = QUESTION,
@@ -130,5 +131,7 @@ async def test_both_plans_rank_alike(
     )
     exact = await bound.search("How many ports has the switch 7?", 5)
     monkeypatch.setattr(retrieval, "EXACT_ROWS", 0)
-    assert await bound.search("How many ports has the switch 7?", 5) == exact
-    assert exact[0].document_title == "7"
+    monkeypatch.setattr(retrieval, "RANKED_ROWS", 0)
+    large = await bound.search("How many ports has the switch 7?", 5)
+    # how many chunks have a word is estimated there, so scores may differ
+    assert exact[0].document_title == large[0].document_title == "7"

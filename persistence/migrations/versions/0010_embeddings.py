@@ -181,7 +181,7 @@ def _move_vectors() -> None:
     name = "hnsw_" + hashlib.sha256(BUILT_IN.encode()).hexdigest()[:16]
     op.execute(
         f"CREATE INDEX {name} ON chunk_embedding"
-        " USING hnsw ((embedding::halfvec(384)) halfvec_cosine_ops)"
+        " USING hnsw ((embedding::halfvec(384)) halfvec_ip_ops)"
         f" WITH (m = 16, ef_construction = 128) WHERE model = '{BUILT_IN}'"
     )
 
