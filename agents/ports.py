@@ -185,6 +185,27 @@ class Embedder(Protocol):
         ...
 
 
+class Embedders(Protocol):
+    """The embedding models there are, by name: `provider:name@dimension`."""
+
+    @property
+    def default(self) -> str:
+        """The model a new installation begins with."""
+        ...
+
+    def documents(self, model: str) -> Embedder:
+        """What embeds passages. Raises `EmbeddingUnavailable` for a model that cannot be used."""
+        ...
+
+    def queries(self, model: str) -> Embedder:
+        """What embeds searches, of which it keeps some. Raises `EmbeddingUnavailable`."""
+        ...
+
+
+class EmbeddingUnavailable(Exception):
+    """The model is not installed, not configured, or does not answer; the message says which."""
+
+
 class AnswerSink(Protocol):
     """Where the tutor's answer goes while it is written."""
 

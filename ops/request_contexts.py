@@ -150,7 +150,7 @@ class RequestContexts:
             database=self.resources.database,
             bus=self.resources.bus,
             followers=self.resources.followers,
-            embedder=self.resources.query_embedder,
+            embedders=self.resources.embedders,
             files=self.resources.files,
             signed_in=viewer,
             correlation_id=operation.correlation_id,

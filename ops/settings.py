@@ -236,6 +236,28 @@ class Settings(EdgeSettings, ModelSettings):
         description="Private JWK set that signs access tokens; made where it is missing. "
         "Every replica needs the same one. Empty: keys/signing.json in the data directory.",
     )
+    embedding_model: str = Field(
+        "embedded:minilm-l6-v2-int8@384",
+        pattern=r"^(embedded|gemini|openai|fastembed):[A-Za-z0-9_.:/+-]{1,100}@[0-9]{1,4}$",
+        description="Embedding model a new installation begins with, provider:model@dimension: "
+        "embedded, gemini, openai (any compatible server) or fastembed. Later, `assay reindex`.",
+    )
+    embedding_gemini_key: SecretStr | None = Field(
+        None, description="Key of the Gemini API, for gemini: models of embeddings."
+    )
+    embedding_gemini_url: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="Where the Gemini API is reached for embeddings. Empty: Google's address.",
+    )
+    embedding_openai_key: SecretStr | None = Field(
+        None, description="Key of the server openai: models of embeddings are at, if it asks."
+    )
+    embedding_openai_url: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="Base URL of that server, ending in /v1. Empty: OpenAI's.",
+    )
     graphiql: bool = Field(True, description="Serve GraphiQL at /graphiql.")
     worker_concurrency: int = Field(
         8, ge=1, le=500, description="Grading tasks a worker works on at once."

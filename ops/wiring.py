@@ -2,18 +2,16 @@
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import ip_network
 from uuid import UUID
 
 import httpx
-from pydantic import SecretStr
 
 from agents.grading.statistical.members import OfflineMembers
 from agents.grading.team import GradingTeam
-from agents.models.cached_embedding import CachedEmbedder
+from agents.models.embedders.choice import Access, EmbeddingModels
 from agents.models.embedding import MiniLM
 from agents.ports import Account, PassageSearch
 from agents.seating import Seating
@@ -24,6 +22,7 @@ from ops.auth import AccessTokens
 from ops.embedded_postgres import embedded_postgres
 from ops.file_fetching import GuardedFetcher
 from ops.file_links import SignedLinks
+from ops.files import open_files
 from ops.models import open_seating
 from ops.settings import Settings
 from ops.sign_in.login import PROVIDER_SECONDS, ProviderLogin
@@ -33,15 +32,14 @@ from ops.sign_in.provider_tokens import ProviderTokens
 from ops.signing_keys import SigningKeys
 from persistence.backends import open_bus
 from persistence.bus import Bus
-from persistence.cache import open_cache
+from persistence.cache import Cache, MemoryCache, open_cache
 from persistence.database import Database, create_database, open_database
+from persistence.embeddings import PaidVectors, build_hnsw
 from persistence.followers import StreamFollowers, open_followers
 from persistence.migrations import migrate
-from persistence.objects import open_storage
 from persistence.visibility import Viewer
 from resolvers.context import utc_now
-from resolvers.fetching import FetchRules
-from resolvers.files import FileRules, Files
+from resolvers.files import Files
 from resolvers.sign_in import SignInResources
 from resolvers.work import WorkResources
 
@@ -57,7 +55,7 @@ class Resources:
     bus: Bus
     followers: StreamFollowers
     embedder: MiniLM
-    query_embedder: CachedEmbedder
+    embedders: EmbeddingModels
     keys: SigningKeys
     tokens: AccessTokens
     login: ProviderLogin
@@ -101,8 +99,7 @@ class Resources:
             database=self.database,
             bus=self.bus,
             embedder=self.embedder,
-            query_embedder=self.query_embedder,
-            embedding_model=self.embedder.name,
+            embedders=self.embedders,
             grading_team=grading_team,
             study_team=study_team,
             asks_a_provider=self.seating.asks_a_provider,
@@ -125,7 +122,7 @@ async def database_address(settings: Settings) -> AsyncIterator[str]:
     async with embedded_postgres(settings.data_dir) as server:
         await create_database(server.dsn("postgres"), EMBEDDED_DATABASE)
         dsn = server.dsn(EMBEDDED_DATABASE)
-        await migrate(dsn)
+        await prepare_database(settings, dsn)
         yield dsn
 
 
@@ -137,42 +134,6 @@ def direct_address(settings: Settings, dsn: str) -> str:
 def _access_tokens(settings: Settings, keys: SigningKeys) -> AccessTokens:
     lasting = timedelta(seconds=settings.token_ttl_seconds)
     return AccessTokens(keys, settings.token_issuer, settings.token_audience, ttl=lasting)
-
-
-def open_files(settings: Settings, links: SignedLinks) -> Files:
-    """The storage of files and how much may come into it."""
-    storage = open_storage(
-        settings.storage_address,
-        endpoint=settings.storage_endpoint,
-        region=settings.storage_region,
-        access_key=_plain(settings.storage_access_key),
-        secret_key=_plain(settings.storage_secret_key),
-    )
-    return Files(storage, links, file_rules(settings), fetch_rules(settings))
-
-
-def _plain(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
-
-
-def fetch_rules(settings: Settings) -> FetchRules:
-    """What may be fetched, as configured."""
-    networks = tuple(ip_network(one) for one in settings.fetch_networks)
-    return FetchRules(settings.fetch_hosts, settings.fetch_http, networks)
-
-
-def file_rules(settings: Settings) -> FileRules:
-    """How much may come, as configured."""
-    return FileRules(
-        multipart_bytes=settings.upload_bytes,
-        document_bytes=settings.document_bytes,
-        import_bytes=settings.import_bytes,
-        upload_life=timedelta(hours=settings.upload_hours),
-        open_uploads=settings.open_uploads,
-        waiting_documents=settings.waiting_documents,
-        course_bytes=settings.course_bytes,
-        organization_bytes=settings.organization_bytes,
-    )
 
 
 @asynccontextmanager
@@ -200,6 +161,39 @@ def _sign_in(settings: Settings, database: Database, bus: Bus) -> SignInResource
     )
 
 
+async def prepare_database(settings: Settings, dsn: str) -> None:
+    """Brings the database to this version, with an index for the model it begins with."""
+    await migrate(dsn)
+    if settings.embedding_model != MiniLM.name:  # whose index the migrations make
+        async with open_database(dsn, pool_size=1) as database:
+            await build_hnsw(database, settings.embedding_model)
+
+
+@asynccontextmanager
+async def embedding_models(
+    settings: Settings, built_in: MiniLM, database: Database, cache: Cache | None = None
+) -> AsyncIterator[EmbeddingModels]:
+    """The embedding models the settings give access to; closes what it made at the end."""
+    gemini, compatible = settings.embedding_gemini_key, settings.embedding_openai_key
+    access = Access(
+        gemini_key=gemini.get_secret_value() if gemini else "",
+        gemini_url=settings.embedding_gemini_url,
+        openai_key=compatible.get_secret_value() if compatible else "",
+        openai_url=settings.embedding_openai_url,
+    )
+    models = EmbeddingModels(
+        settings.embedding_model,
+        built_in,
+        access,
+        cache or MemoryCache(),
+        PaidVectors(database),
+    )
+    try:
+        yield models
+    finally:
+        await models.close()
+
+
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Opens the database, the bus and the rest; closes them at the end."""
@@ -211,13 +205,13 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         bus = await stack.enter_async_context(open_bus(database, redis_url))
         cache = await stack.enter_async_context(open_cache(redis_url, metrics.cache_read))
         followers = await stack.enter_async_context(open_followers(database, bus))
-        http = httpx.AsyncClient(timeout=PROVIDER_SECONDS, trust_env=False)
-        await stack.enter_async_context(http)
+        client = httpx.AsyncClient(timeout=PROVIDER_SECONDS, trust_env=False)
+        http = await stack.enter_async_context(client)
         providers = [ProviderKeys(provider, http) for provider in settings.oidc_providers]
         keys = SigningKeys.load_or_create(settings.signing_key_path)
         links = SignedLinks(keys, settings.public_url)
-        embedder = MiniLM()
-        stack.callback(embedder.close)
+        embedder = stack.enter_context(closing(MiniLM()))
+        models = embedding_models(settings, embedder, database, cache)
         seating = await stack.enter_async_context(
             open_seating(settings, database, redis_url, metrics)
         )
@@ -227,7 +221,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             bus=bus,
             followers=followers,
             embedder=embedder,
-            query_embedder=CachedEmbedder(embedder, embedder.name, embedder.dimension, cache),
+            embedders=await stack.enter_async_context(models),
             keys=keys,
             tokens=_access_tokens(settings, keys),
             login=ProviderLogin(providers),

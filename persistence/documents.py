@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import and_, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from persistence import stored_objects
@@ -30,7 +31,7 @@ from persistence.tables.documents import (
 from persistence.visibility import Viewer, sees_documents
 
 _PAST = (DocumentState.DELETED, DocumentState.REPLACED)
-_CHUNK = [c for c in chunks.c if c.name not in {"tsv", "embedding"}]
+_CHUNK = [c for c in chunks.c if c.name != "tsv"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,26 @@ async def pages_of_chunks(
         first=first,
         after=after,
     )
+
+
+async def neighbours(
+    connection: Connection, viewer: Viewer, ids: Sequence[UUID], step: int
+) -> dict[UUID, ChunkRow]:
+    """By chunk, the one `step` places after it in its document, where the viewer sees that."""
+    beside = chunks.alias("beside")
+    rows = await connection.execute(
+        select(beside.c.id.label("_of"), *_CHUNK)
+        .join(
+            beside,
+            and_(
+                beside.c.document_version_id == chunks.c.document_version_id,
+                beside.c.ordinal + step == chunks.c.ordinal,
+            ),
+        )
+        .join(documents, documents.c.id == chunks.c.document_id)
+        .where(beside.c.id.in_(ids), sees_documents(documents, viewer))
+    )
+    return {row[0]: cast(ChunkRow, row) for row in rows}
 
 
 async def extents(connection: Connection, document_ids: Sequence[UUID]) -> dict[UUID, Extent]:

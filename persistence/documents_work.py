@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, select, update
 
 from persistence.database import Connection, fetch, fetch_one
+from persistence.embeddings import ChunkKey, add_vectors
 from persistence.jobs import queued
 from persistence.lifecycle.documents import DOCUMENT, DocumentEvent, DocumentState
 from persistence.tables.documents import (
@@ -42,7 +43,7 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NewChunk:
-    """A chunk to be indexed; `embedding` is a unit vector of 384 floats."""
+    """A chunk to be indexed."""
 
     id: UUID
     ordinal: int
@@ -53,7 +54,6 @@ class NewChunk:
     heading_path: Sequence[str]
     language: str
     text: str
-    embedding: Any
 
 
 async def begin_ingest(connection: Connection, document_id: UUID) -> DocumentRow | None:
@@ -188,10 +188,10 @@ async def add_chunks(
     connection: Connection,
     document: DocumentRow,
     version_id: UUID,
-    embedding_model: str,
     batch: Sequence[NewChunk],
+    vectors: Mapping[str, Any],
 ) -> None:
-    """Indexes a batch under the document's fence. Raises `IngestLost`.
+    """Indexes a batch under the document's fence, with unit vectors by model. Raises `IngestLost`.
 
     Also says that the ingest is alive: it sets the document's `updated_at`.
     """
@@ -216,12 +216,15 @@ async def add_chunks(
                 "end": new.end,
                 "heading_path": list(new.heading_path),
                 "text": new.text,
-                "embedding": new.embedding,
-                "embedding_model": embedding_model,
             }
             for new in batch
         ],
     )
+    rows = [
+        ChunkKey(new.id, document.organization_id, document.course_id, document.id) for new in batch
+    ]
+    for model, of_model in vectors.items():
+        await add_vectors(connection, model, rows, of_model)
 
 
 async def _fenced(

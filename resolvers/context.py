@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from agents.models.flows import FLOWS, DataFlow
+from agents.ports import Embedders
 from persistence.bus import Bus
 from persistence.database import Database
 from persistence.followers import StreamFollowers
@@ -15,17 +16,6 @@ from resolvers import access
 from resolvers.access import Permission
 from resolvers.files import Files
 from resolvers.refusals import Refusal, RefusalCode
-
-
-class QueryEmbedder(Protocol):
-    """Embeds a search query: the one bounded model call an api process makes."""
-
-    @property
-    def name(self) -> str:
-        """The model; vectors of different models never mix."""
-
-    async def embed(self, texts: Sequence[str]) -> Any:
-        """Unit vectors, float32, one row a text."""
 
 
 class IssueAccess(Protocol):
@@ -50,7 +40,8 @@ class RequestContext:
     database: Database
     bus: Bus
     followers: StreamFollowers
-    embedder: QueryEmbedder
+    embedders: Embedders
+    """Embedding a search is the one bounded model call an api process makes."""
     files: Files
     signed_in: Viewer | None
     correlation_id: str

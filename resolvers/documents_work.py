@@ -5,14 +5,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from agents.documents.chunking import TextChunk, chunk
 from agents.documents.extracted import WITHOUT_TEXT, ExtractedText, ExtractionFailure
 from agents.documents.languages import language_of
 from agents.documents.reading import read_file
-from persistence import documents_work, streams
+from persistence import documents_work, embeddings, streams
 from persistence.documents_work import UNREADABLE, IngestLost, NewChunk
 from persistence.identifiers import uuid7
 from persistence.lifecycle.documents import DocumentEvent, DocumentState
@@ -151,7 +151,6 @@ class _Ingest:
         await streams.announce(self._resources.bus)
 
     async def _index(self, version_id: UUID, batch: Sequence[TextChunk]) -> None:
-        vectors = await self._resources.embedder.embed([c.text for c in batch])
         new = [
             NewChunk(
                 id=uuid7(),
@@ -163,14 +162,32 @@ class _Ingest:
                 end=c.end,
                 heading_path=c.heading_path,
                 text=c.text,
-                embedding=vector,
             )
-            for c, vector in zip(batch, vectors, strict=True)
+            for c in batch
         ]
+        vectors: dict[str, Any] = {}
+        while True:
+            for model in await self._models():
+                if model not in vectors:
+                    embedder = self._resources.embedders.documents(model)
+                    vectors[model] = await embedder.embed([c.text for c in batch])
+            async with self._resources.database.transaction() as connection:
+                live = await embeddings.lock_live(connection)
+                if live <= vectors.keys():  # no index was begun while the batch was embedded
+                    kept = {model: vectors[model] for model in live}
+                    await documents_work.add_chunks(
+                        connection, self._document, version_id, new, kept
+                    )
+                    return
+
+    async def _models(self) -> Sequence[str]:
+        """The models to index by: the one that serves, and the one an index is built of."""
+        default = self._resources.embedders.default
         async with self._resources.database.transaction() as connection:
-            await documents_work.add_chunks(
-                connection, self._document, version_id, self._resources.embedding_model, new
-            )
+            live = await embeddings.live_indexes(connection)
+            if live:
+                return [index.model for index in live]
+            return [await embeddings.ensure_serving(connection, default)]
 
     def _counter(self) -> "_Count":
         embedder = self._resources.embedder

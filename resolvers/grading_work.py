@@ -93,8 +93,7 @@ async def _grade_and_save(held: HeldTask, token: CancellationToken) -> None:
         chosen = await usage.choices_of(connection, row.organization_id, row.course_id)
     search = CourseSearch(
         resources.database,
-        resources.query_embedder,
-        resources.embedding_model,
+        resources.embedders,
         row.organization_id,
         row.course_id,
     )

@@ -98,8 +98,7 @@ async def _ask_team(
 ) -> StudyOutcome:
     search = CourseSearch(
         resources.database,
-        resources.query_embedder,
-        resources.embedding_model,
+        resources.embedders,
         asked.organization_id,
         asked.course_id,
     )

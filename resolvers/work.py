@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from agents.documents.extracted import Limits
 from agents.documents.pictures import PictureReader
 from agents.grading.team import GradingTeam
-from agents.ports import Account, Embedder, PassageSearch
+from agents.ports import Account, Embedder, Embedders, PassageSearch
 from agents.study.summary import ExtractiveSummariser, Summariser
 from agents.study.team import StudyTeam
 from observability.metrics import Metrics
@@ -26,9 +26,8 @@ class WorkResources:
     database: Database
     bus: Bus
     embedder: Embedder
-    query_embedder: Embedder
-    """The same model for what is searched for, which is asked again and again."""
-    embedding_model: str
+    """The built-in model, whose tokens chunks are measured in whatever model indexes them."""
+    embedders: Embedders
     grading_team: Callable[[PassageSearch, Account], GradingTeam]
     """A fresh team for one task, over a search the caller has bound to a course and viewer."""
     study_team: Callable[[PassageSearch, Account], StudyTeam]

@@ -26,6 +26,7 @@ from schema import (
     organizations,
     privacy,
     providers,
+    retrieval,
     rubrics,
     study,
     study_memory,
@@ -59,6 +60,7 @@ NOUNS = (
     people,
     privacy,
     providers,
+    retrieval,
     rubrics,
     study,
     study_memory,
@@ -82,6 +84,7 @@ class Query(
     grants.GrantQueries,
     invitations.InvitationQueries,
     providers.ProviderQueries,
+    retrieval.RetrievalQueries,
     study.StudyQueries,
     study_memory.StudyMemoryQueries,
 ):

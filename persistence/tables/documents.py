@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import CheckConstraint, Computed, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
 from sqlalchemy.types import Text
@@ -13,9 +12,14 @@ from persistence.identifiers import uuid7
 from persistence.lifecycle.documents import DocumentState
 from persistence.tables.base import Json, Stamped, one_of, table_of, tenant_key, within_tenant
 
-EMBEDDING_DIMENSION = 384
 LOCATIONS = ("PAGE", "SLIDE", "CELL_RANGE", "NOTEBOOK_CELL", "LINE_RANGE")
 """What the place of a chunk is counted in."""
+
+SEARCHED_TEXT = (
+    "to_tsvector(text_configuration(language), heading_text(heading_path))"
+    " || to_tsvector(text_configuration(language), text)"
+)
+"""A chunk's lexemes: its text's, and those of the headings it stands under."""
 
 
 class DocumentRow(Stamped, table=True):
@@ -110,7 +114,7 @@ class DocumentFetchRow(Stamped, table=True):
 
 
 class ChunkRow(Stamped, table=True):
-    """A passage: code points `start` to `end` of the canonical text, and its embedding."""
+    """A passage: code points `start` to `end` of the canonical text."""
 
     __tablename__ = "chunk"
     __table_args__ = (
@@ -121,13 +125,6 @@ class ChunkRow(Stamped, table=True):
         CheckConstraint('0 <= "start" AND "start" < "end"', name="span"),
         one_of("location_kind", LOCATIONS),
         Index("ix_chunk_tsv", "tsv", postgresql_using="gin"),
-        Index(
-            "ix_chunk_embedding",
-            "embedding",
-            postgresql_using="hnsw",
-            postgresql_with={"m": 16, "ef_construction": 128},
-            postgresql_ops={"embedding": "halfvec_cosine_ops"},
-        ),
         Index("ix_chunk_course", "course_id"),
         Index("ix_chunk_document", "organization_id", "document_id"),
     )
@@ -145,16 +142,13 @@ class ChunkRow(Stamped, table=True):
     location_last: int | None = None
     start: int
     end: int
-    language: str = "en"
     heading_path: list[str] = Field(default_factory=list, sa_type=ARRAY(Text))
     text: str
+    language: str = "en"
+    """A BCP 47 tag; it chooses the rules by which `tsv` reduces words to lexemes."""
     tsv: Any = Field(
-        default=None,
-        sa_type=TSVECTOR,
-        sa_column_args=[Computed("to_tsvector('english'::regconfig, text)", persisted=True)],
+        default=None, sa_type=TSVECTOR, sa_column_args=[Computed(SEARCHED_TEXT, persisted=True)]
     )
-    embedding: Any = Field(sa_type=HALFVEC(EMBEDDING_DIMENSION))
-    embedding_model: str
 
 
 documents = table_of(DocumentRow)

@@ -43,6 +43,9 @@ ROOTS = {
     "Query.viewerCan": "query($c: ID!) { viewerCan(permission: VIEWER_READ, courseId: $c) }",
     "Query.explainAccess": "query($c: ID!, $u: ID!) { "
     "explainAccess(userId: $u, permission: STUDY_ASK, courseId: $c) { allowed } }",
+    "Query.search": "query($c: ID!) { "
+    'search(scope: {courseIds: [$c]}, query: "packet") { nodes { score vectorRank textRank '
+    "vectorScore textScore highlights { start end } chunk { id } before { id } after { id } } } }",
     "Query.node": "query($c: ID!) { node(id: $c) { id } }",
 }
 FOLLOWED = {
@@ -132,7 +135,7 @@ def reached_otherwise() -> set[str]:
     """Fields that only an event or a root field shows."""
     types = {"Viewer", "Access", "GradingRunEvent", "StudyEvent", "AnswerChunk"}
     types |= {"DocumentProgressEvent", "Impersonation", "PersonalData", "DataFlow"}
-    types |= {"EnrollmentImport", "ImportedEnrollment"}
+    types |= {"EnrollmentImport", "ImportedEnrollment", "SearchHit", "TextSpan"}
     return {f"{t}.{f}" for t in types for f in getattr(SCHEMA.type_map.get(t), "fields", {})}
 
 

@@ -9,6 +9,7 @@ from persistence.lifecycle.allocations import ALLOCATION
 from persistence.lifecycle.assignments import ASSIGNMENT, RUBRIC_VERSION
 from persistence.lifecycle.courses import ENROLLMENT, GRANT, INVITATION
 from persistence.lifecycle.documents import DOCUMENT
+from persistence.lifecycle.embeddings import EMBEDDING_INDEX
 from persistence.lifecycle.grades import GRADE, GRADE_EVENTS_OF_AN_AI, GradeState
 from persistence.lifecycle.grading import RUN, TASK, TASK_TERMINAL, TASK_WORKING, TaskState
 from persistence.lifecycle.machine import InvalidTransition, Machine
@@ -22,6 +23,7 @@ MACHINES: list[Machine[Any, Any]] = [
     ASSIGNMENT,
     ATTEMPT,
     DOCUMENT,
+    EMBEDDING_INDEX,
     ENROLLMENT,
     FACT,
     GRADE,

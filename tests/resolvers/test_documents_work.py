@@ -32,6 +32,7 @@ from tests.agents.documents.written import (
     write_pptx,
     write_xlsx,
 )
+from tests.embedders import only
 from tests.study_world import (
     MATERIAL,
     StudyWorld,
@@ -207,10 +208,7 @@ class _Broken:
     """An embedder whose process dies, or whose call fails, in the middle of a document."""
 
     def __init__(self, world: StudyWorld, error: BaseException) -> None:
-        self._world, self._error = world, error
-
-    def count_tokens(self, text: str) -> int:
-        return self._world.embedder.count_tokens(text)
+        self.name, self._error = world.embedder.name, error
 
     async def embed(self, texts: Any) -> Any:  # noqa: ARG002 - the port's
         raise self._error
@@ -218,7 +216,7 @@ class _Broken:
 
 async def _break(world: StudyWorld, key: UUID, error: BaseException) -> None:
     work = world.work()
-    object.__setattr__(work, "embedder", _Broken(world, error))
+    object.__setattr__(work, "embedders", only(_Broken(world, error)))
     await ingest_document(work, key)
 
 
@@ -251,7 +249,7 @@ async def test_a_stalled_worker_writes_nothing_after_the_takeover(
             await go.wait()
             return await world.embedder.embed(texts)
 
-    object.__setattr__(work, "embedder", Stalled(world, RuntimeError()))
+    object.__setattr__(work, "embedders", only(Stalled(world, RuntimeError())))
     stalled = asyncio.create_task(ingest_document(work, key))
     await reached.wait()
     await sweep_documents(world.work(), stuck_after=AT_ONCE)
