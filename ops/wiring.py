@@ -1,7 +1,7 @@
 """Everything a process holds, opened in order and closed in reverse."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,9 +13,12 @@ from agents.grading.statistical.members import OfflineMembers
 from agents.grading.team import GradingTeam
 from agents.models.cached_embedding import CachedEmbedder
 from agents.models.embedding import MiniLM
-from agents.ports import PassageSearch
+from agents.ports import PassageSearch, WebSearch
 from agents.study.members import offline_members
 from agents.study.team import StudyTeam
+from agents.web.domains import DomainPolicy
+from agents.web.search import CachedSearch, Quota
+from agents.web.tavily import AsyncTavilyClient, TavilySearch, open_tavily
 from observability.metrics import Metrics
 from ops.auth import AccessTokens
 from ops.embedded_postgres import embedded_postgres
@@ -27,7 +30,7 @@ from ops.sign_in.provider_tokens import ProviderTokens
 from ops.signing_keys import SigningKeys
 from persistence.backends import open_bus
 from persistence.bus import Bus
-from persistence.cache import open_cache
+from persistence.cache import Cache, open_cache
 from persistence.database import Database, create_database, open_database
 from persistence.followers import StreamFollowers, open_followers
 from persistence.migrations import migrate
@@ -55,6 +58,8 @@ class Resources:
     provider_tokens: ProviderTokens
     sign_in: SignInResources
     metrics: Metrics
+    cache: Cache
+    tavily: AsyncTavilyClient | None = None
 
     def issue_token(self, user_id: UUID, organization_id: UUID, seconds: int) -> str:
         """An access token made on the command line, of up to 12 hours."""
@@ -83,6 +88,9 @@ class Resources:
         def study_team(search: PassageSearch) -> StudyTeam:
             return StudyTeam(offline_members(self.embedder), search, self.embedder)
 
+        web_search = None
+        if self.tavily is not None:
+            web_search = _web_search(self.tavily, self.settings.tavily_price_micros, self.cache)
         return WorkResources(
             database=self.database,
             bus=self.bus,
@@ -93,6 +101,8 @@ class Resources:
             study_team=study_team,
             lease_seconds=self.settings.lease_seconds,
             metrics=self.metrics,
+            web_search=web_search,
+            web_searches_a_day=self.settings.web_searches_a_day,
             grading_concurrency=self.settings.worker_concurrency,
         )
 
@@ -138,6 +148,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         await stack.enter_async_context(http)
         providers = [ProviderKeys(provider, http) for provider in settings.oidc_providers]
         keys = SigningKeys.load_or_create(settings.signing_key_path)
+        tavily = await stack.enter_async_context(_tavily(settings))
         embedder = MiniLM()
         stack.callback(embedder.close)
         yield Resources(
@@ -165,4 +176,26 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 refresh_life=timedelta(days=settings.refresh_days),
             ),
             metrics=metrics,
+            cache=cache,
+            tavily=tavily,
         )
+
+
+@asynccontextmanager
+async def _tavily(settings: Settings) -> AsyncIterator[AsyncTavilyClient | None]:
+    """The web search's client; None without a key."""
+    key = settings.tavily_api_key.get_secret_value() if settings.tavily_api_key else ""
+    if not key:
+        yield None
+        return
+    async with open_tavily(key, settings.tavily_url) as client:
+        yield client
+
+
+def _web_search(
+    client: AsyncTavilyClient, price_micros: int, cache: Cache
+) -> Callable[[DomainPolicy, Quota], WebSearch]:
+    def search(policy: DomainPolicy, quota: Quota) -> WebSearch:
+        return CachedSearch(TavilySearch(client, policy, price_micros), cache, quota)
+
+    return search

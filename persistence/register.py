@@ -49,6 +49,11 @@ TABLES: Mapping[str, Store] = {
         exported=f"message_id IN ({_MESSAGES})",
         erased=f"message_id IN ({_MESSAGES})",
     ),
+    "web_source": Store(
+        "Pages of the web shown to a person.",
+        exported=f"message_id IN ({_MESSAGES})",
+        erased=f"message_id IN ({_MESSAGES})",
+    ),
     "agent_step": Store(
         "How an answer to a person came to be.", erased=f"message_id IN ({_MESSAGES})"
     ),
@@ -186,6 +191,9 @@ TABLES: Mapping[str, Store] = {
     "level": _none("course content"),
     "document_version": _none("course material"),
     "chunk": _none("course material and its vectors"),
+    "web_policy": _none("which sites a course lets the tutor search"),
+    "web_search_usage": _none("how often an organization searched the web on a day"),
+    "guarded_question": _none("how often the tutor kept questions from an assignment"),
     "pgqueuer": _none("jobs, which carry ids"),
     "pgqueuer_log": _none("jobs that ended, without their payloads; kept for 7 days"),
     "pgqueuer_schedules": _none("not used"),
@@ -196,7 +204,8 @@ TABLES: Mapping[str, Store] = {
 ELSEWHERE: Mapping[str, Store] = {
     "cache": Store(
         "Vectors of search queries for a day, under digests of the queries: in the process, and in "
-        "Redis where one is configured. No text."
+        "Redis where one is configured. No text. Pages found on the web for six hours, likewise "
+        "under digests of the queries."
     ),
     "bus": Store("Hints with ids, and chunks of answers on their way to a reader. Not stored."),
     "logs": Store("Ids and states; neither texts nor names nor addresses."),

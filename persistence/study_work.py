@@ -25,6 +25,7 @@ from persistence.tables.study import (
     messages,
     study_sessions,
 )
+from persistence.tables.web import WebSourceRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +188,14 @@ async def finish(
     values: Mapping[str, Any],
     cited: Sequence[CitationRow],
     steps: Sequence[AgentStepRow],
+    pages: Sequence[WebSourceRow] = (),
 ) -> None:
     """The last write of a try: text, state, what carries it, and the end of the lease.
 
     Raises `LeaseLost` and `Conflict`.
     """
     await write(connection, message_id, fence, state, values)
+    await add(connection, *pages)
     await add(connection, *cited)
     await add(connection, *steps)
     await leases.release(connection, messages, message_id, fence)

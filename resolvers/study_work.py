@@ -17,6 +17,7 @@ from persistence.leases import LeaseLost
 from persistence.lifecycle.study import MessageState
 from persistence.study_work import Asked
 from persistence.tables.study import Author
+from resolvers import web
 from resolvers.retrieval import CourseSearch
 from resolvers.study import announce_message, cancel_topic, enqueue_answer
 from resolvers.study_answer import Answer
@@ -86,6 +87,7 @@ async def _ask_team(
         stages=answer,
         sink=answer,
         cancellation=cancellation,
+        web=await web.search_for(resources, asked.organization_id, asked.course_id),
     )
 
 

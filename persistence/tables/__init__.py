@@ -12,6 +12,7 @@ from persistence.tables import (
     sign_in,
     study,
     submissions,
+    web,
 )
 from persistence.tables.base import metadata
 
@@ -28,4 +29,5 @@ __all__ = [
     "sign_in",
     "study",
     "submissions",
+    "web",
 ]

@@ -96,7 +96,7 @@ async def run(folders: list[Path]) -> None:
             async with open_database(dsn) as database, open_bus(database) as bus:
                 no_team = cast(Any, None)
                 model = MiniLM()
-                work = WorkResources(database, bus, model, model.name, no_team, no_team)
+                work = WorkResources(database, bus, model, model, model.name, no_team, no_team)
                 for folder in folders:
                     sys.stdout.write(await measure(work, folder) + "\n")
                     sys.stdout.flush()
