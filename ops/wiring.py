@@ -86,7 +86,7 @@ class Resources:
             return GradingTeam(members, search)
 
         def study_team(search: PassageSearch) -> StudyTeam:
-            return StudyTeam(offline_members(self.embedder), search, self.embedder)
+            return StudyTeam(offline_members(self.embedder), search, self.query_embedder)
 
         web_search = None
         if self.tavily is not None:

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agents.models.cached_embedding import CachedEmbedder
 from agents.models.embedding import MiniLM
 from agents.ports import Embedder
 from agents.study.brief import AiPolicy, OpenAssignment, Speaker, StudyBrief, Turn
 from agents.study.graded_work import match_graded_work
+from persistence.cache import MemoryCache
 
 QUESTIONS = Path(__file__).parents[1] / "agents" / "study" / "firewall_questions.json"
 LANGUAGES = ("en", "de", "fr", "es", "tr", "zh")
@@ -52,7 +54,8 @@ def briefs() -> Iterator[tuple[dict[str, Any], dict[str, Any], StudyBrief]]:
 
 
 async def tried(embedder: Embedder) -> list[Tried]:
-    """Every question, tried."""
+    """Every question, tried; each prompt is embedded once, as in the product."""
+    embedder = CachedEmbedder(embedder, "minilm", 384, MemoryCache())
     found = []
     for work, question, brief in briefs():
         match = await match_graded_work(brief, embedder)

@@ -57,7 +57,7 @@ async def server() -> AsyncIterator[Server]:
     config = uvicorn.Config(app, port=0, log_config=None, lifespan="off")
     running = uvicorn.Server(config)
     task = asyncio.create_task(running.serve())
-    while not running.started:
+    while not running.started:  # noqa: ASYNC110 - uvicorn tells nobody
         await asyncio.sleep(0.01)
     port = running.servers[0].sockets[0].getsockname()[1]
     told.address = f"http://127.0.0.1:{port}"
