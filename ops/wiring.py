@@ -167,14 +167,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             ),
             login=ProviderLogin(providers),
             provider_tokens=ProviderTokens(providers, time.time),
-            sign_in=SignInResources(
-                database=database,
-                bus=bus,
-                hasher=Argon2Passwords(),
-                now=utc_now,
-                session_life=timedelta(days=settings.session_days),
-                refresh_life=timedelta(days=settings.refresh_days),
-            ),
+            sign_in=_sign_in(settings, database, bus),
             metrics=metrics,
             cache=cache,
             tavily=tavily,
@@ -199,3 +192,14 @@ def _web_search(
         return CachedSearch(TavilySearch(client, policy, price_micros), cache, quota)
 
     return search
+
+
+def _sign_in(settings: Settings, database: Database, bus: Bus) -> SignInResources:
+    return SignInResources(
+        database=database,
+        bus=bus,
+        hasher=Argon2Passwords(),
+        now=utc_now,
+        session_life=timedelta(days=settings.session_days),
+        refresh_life=timedelta(days=settings.refresh_days),
+    )

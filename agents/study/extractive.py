@@ -37,6 +37,9 @@ SHORT_QUESTION: Final = 4
 """Below these the tutor abstains; see Support. With them it answers 27 of MEDLINE's 30 questions
 from MEDLINE, none of 60 of Cranfield's, and tells a course's topics from their neighbours."""
 
+NAMED: Final = 0.25
+"""More than this share of a question's terms are not unknown names."""
+
 RELATIVE: Final = 0.8
 """A further sentence needs this share of the best one's score."""
 
@@ -150,9 +153,9 @@ class Support:
     @property
     def answers(self) -> bool:
         """Whether the best sentence is good enough; a short question must be about terms that
-        occur, since "Kerberos authentication" is not answered by what authentication is, and names
-        must occur whatever the length: what compares "IS-IS" with "OSPF" is of both."""
-        if self.unknown:
+        occur, since "Kerberos authentication" is not answered by what authentication is. Nor is
+        it where names that don't occur are much of what is asked."""
+        if len(self.unknown) > NAMED * self.asked:
             return False
         best = float(self.scores.max(initial=0.0))
         known = self.asked > SHORT_QUESTION or self.context >= MIN_CONTEXT
