@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -175,6 +176,60 @@ class PassageSearch(Protocol):
     """Search already scoped to what the run may read; best first."""
 
     async def search(self, query: str, limit: int) -> Sequence[Passage]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WebPage:
+    """What a web search brought of a page. `text` is the extract a quote is checked against: NFC,
+    without invisible and control characters. `fetched_at` is ISO 8601 in UTC."""
+
+    url: str
+    title: str
+    text: str
+    fetched_at: str
+
+
+class WebProblem(StrEnum):
+    """Why the web was not searched."""
+
+    NOT_CONFIGURED = "NOT_CONFIGURED"
+    SWITCHED_OFF = "SWITCHED_OFF"
+    QUOTA = "QUOTA"
+    REFUSED = "REFUSED"
+    BUSY = "BUSY"
+    SLOW = "SLOW"
+    UNREACHABLE = "UNREACHABLE"
+    MALFORMED = "MALFORMED"
+    TOO_LARGE = "TOO_LARGE"
+
+
+class WebUnavailable(Exception):
+    """The web could not be searched. An answer goes on without it and says so."""
+
+    def __init__(self, problem: WebProblem) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class WebFound:
+    """Pages, best first, and what finding them cost (micro-units; 0 from a cache)."""
+
+    pages: tuple[WebPage, ...]
+    cost_micros: int = 0
+
+
+class WebSearch(Protocol):
+    """Search of the web, bound to what the course allows."""
+
+    @property
+    def problem(self) -> WebProblem | None:
+        """Why it can't be used at all; None where a planner may offer it."""
+        ...
+
+    async def search(self, query: str, limit: int) -> WebFound:
+        """At most `limit` pages. Raises WebUnavailable."""
+        ...
 
 
 class Embedder(Protocol):

@@ -265,6 +265,21 @@ class Settings(EdgeSettings, ModelSettings):
     study_concurrency: int = Field(
         4, ge=1, le=500, description="Study answers a worker writes at once, beside its grading."
     )
+    tavily_api_key: SecretStr | None = Field(
+        None,
+        description="Key of the Tavily web search. Empty: the tutor doesn't search the web.",
+    )
+    tavily_url: str = Field(
+        "https://api.tavily.com",
+        pattern=r"^https?://[^\s/]+$",
+        description="Where the web search is, without a path.",
+    )
+    tavily_price_micros: int = Field(
+        16_000, ge=0, description="What one web search costs, in millionths of the currency."
+    )
+    web_searches_a_day: int = Field(
+        200, ge=0, description="Web searches of an organization in a day (UTC)."
+    )
     lease_seconds: float = Field(
         30.0, ge=5, le=600, description="Time after which a silent worker's task is taken over."
     )

@@ -30,6 +30,7 @@ from ops.sign_in.passwords import Argon2Passwords
 from ops.sign_in.provider_keys import ProviderKeys
 from ops.sign_in.provider_tokens import ProviderTokens
 from ops.signing_keys import SigningKeys
+from ops.web import WebSearches, open_web
 from persistence.backends import open_bus
 from persistence.bus import Bus
 from persistence.cache import Cache, MemoryCache, open_cache
@@ -65,6 +66,7 @@ class Resources:
     seating: Seating
     links: SignedLinks
     files: Files
+    web: WebSearches | None = None
 
     def issue_token(self, user_id: UUID, organization_id: UUID, seconds: int) -> str:
         """An access token made on the command line, of up to 12 hours."""
@@ -93,7 +95,7 @@ class Resources:
 
         def study_team(search: PassageSearch, account: Account) -> StudyTeam:
             seated = self.seating.study_members(account, offline_members(self.embedder))
-            return StudyTeam(seated, search, self.embedder)
+            return StudyTeam(seated, search, self.embedders.queries(self.embedder.name))
 
         return WorkResources(
             database=self.database,
@@ -109,6 +111,8 @@ class Resources:
             replaced_life=timedelta(days=self.settings.replaced_days) or None,
             lease_seconds=self.settings.lease_seconds,
             metrics=self.metrics,
+            web_search=self.web,
+            web_searches_a_day=self.settings.web_searches_a_day,
             grading_concurrency=self.settings.worker_concurrency,
         )
 
@@ -231,4 +235,5 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             seating=seating,
             links=links,
             files=open_files(settings, links),
+            web=await stack.enter_async_context(open_web(settings, cache)),
         )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from persistence.database import Connection, change, fetch, fetch_one
 from persistence.keyset import Page, pages_by_parent
@@ -11,9 +12,11 @@ from persistence.lifecycle.assignments import AssignmentState
 from persistence.tables.assignments import (
     AnchorPaperRow,
     AssignmentRow,
+    GuardedQuestionRow,
     QuestionRow,
     anchor_papers,
     assignments,
+    guarded_questions,
     questions,
 )
 from persistence.visibility import Viewer, sees_as_designer, sees_assignments
@@ -122,4 +125,35 @@ async def move_assignment(
         update(assignments)
         .where(assignments.c.id == key, assignments.c.state == source)
         .values(state=target, version=assignments.c.version + 1),
+    )
+
+
+async def count_guarded(
+    connection: Connection, organization_id: UUID, assignment_id: UUID, guarding: str
+) -> None:
+    """Counts a question that the tutor kept from this assignment."""
+    counted = insert(guarded_questions).values(
+        organization_id=organization_id,
+        assignment_id=assignment_id,
+        guarding=guarding,
+        questions=1,
+    )
+    await connection.execute(
+        counted.on_conflict_do_update(
+            index_elements=["assignment_id", "guarding"],
+            set_={"questions": guarded_questions.c.questions + 1},
+        )
+    )
+
+
+async def guarded_of(
+    connection: Connection, assignment_ids: Sequence[UUID]
+) -> Sequence[GuardedQuestionRow]:
+    """The counts of these assignments."""
+    return await fetch(
+        connection,
+        select(guarded_questions)
+        .where(guarded_questions.c.assignment_id.in_(assignment_ids))
+        .order_by(guarded_questions.c.guarding),
+        GuardedQuestionRow,
     )

@@ -77,6 +77,11 @@ TABLES: Mapping[str, Store] = {
         exported=f"message_id IN ({_MESSAGES})",
         erased=f"message_id IN ({_MESSAGES})",
     ),
+    "web_source": Store(
+        "Pages of the web shown to a person.",
+        exported=f"message_id IN ({_MESSAGES})",
+        erased=f"message_id IN ({_MESSAGES})",
+    ),
     "agent_step": Store(
         "How an answer to a person came to be.", erased=f"message_id IN ({_MESSAGES})"
     ),
@@ -295,6 +300,9 @@ TABLES: Mapping[str, Store] = {
     "model_budget": _none("what courses may spend on models"),
     "model_spending": _none("what courses have spent on models"),
     "model_choice": _none("which models courses chose"),
+    "web_policy": _none("which sites a course lets the tutor search"),
+    "web_search_usage": _none("how often an organization searched the web on a day"),
+    "guarded_question": _none("how often the tutor kept questions from an assignment"),
     "pgqueuer": _none("jobs, which carry ids"),
     "pgqueuer_log": _none("jobs that ended, without their payloads; kept for 7 days"),
     "pgqueuer_schedules": _none("not used"),
@@ -305,7 +313,8 @@ TABLES: Mapping[str, Store] = {
 ELSEWHERE: Mapping[str, Store] = {
     "cache": Store(
         "Vectors of search queries for a day, under digests of the queries: in the process, and in "
-        "Redis where one is configured. No text."
+        "Redis where one is configured. No text. Pages found on the web for six hours, likewise "
+        "under digests of the queries."
     ),
     "limits": Store(
         "How often models were asked lately, by organization: in the process, and in Redis where "

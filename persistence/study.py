@@ -39,12 +39,13 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class CitedRow:
-    """A citation with the place of its chunk."""
+    """A citation with the place of its chunk, or the page of the web it is of."""
 
     message_id: UUID
     ordinal: int
-    chunk_id: UUID
-    document_id: UUID
+    chunk_id: UUID | None
+    web_source_id: UUID | None
+    document_id: UUID | None
     page: int | None
     claim_start: int
     claim_end: int
@@ -186,7 +187,7 @@ async def citations_of(connection: Connection, message_ids: Sequence[UUID]) -> S
     return await fetch(
         connection,
         select(*columns, chunks.c.document_id, chunks.c.page)
-        .join(chunks, chunks.c.id == citations.c.chunk_id)
+        .outerjoin(chunks, chunks.c.id == citations.c.chunk_id)
         .where(citations.c.message_id.in_(message_ids))
         .order_by(citations.c.message_id, citations.c.ordinal),
         CitedRow,

@@ -19,6 +19,7 @@ from persistence.roles import Role
 from persistence.tables.assignments import assignments, questions
 from persistence.tables.courses import courses, enrollments
 from persistence.tables.study import CitationRow, MessageRow, messages, study_sessions
+from persistence.tables.web import WebSourceRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +172,14 @@ async def finish(
     state: MessageState,
     values: Mapping[str, Any],
     cited: Sequence[CitationRow],
+    pages: Sequence[WebSourceRow] = (),
 ) -> None:
     """The last write of a try: text, state, what carries it, and the end of the lease.
 
     Raises `LeaseLost` and `Conflict`.
     """
     await write(connection, message_id, fence, state, values)
+    await add(connection, *pages)
     await add(connection, *cited)
     await leases.release(connection, messages, message_id, fence)
 

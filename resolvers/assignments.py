@@ -20,6 +20,7 @@ from persistence.tables.assignments import (
     AnchorPaperRow,
     AssignmentKind,
     AssignmentRow,
+    GuardedQuestionRow,
     QuestionRow,
 )
 from persistence.tables.courses import CourseRow
@@ -28,7 +29,7 @@ from resolvers.access import Permission, missing
 from resolvers.context import RequestContext
 from resolvers.global_ids import key_of
 from resolvers.mutations import Transaction
-from resolvers.ordering import by_parent, in_order, optional
+from resolvers.ordering import by_parent, in_order, optional, unless_refused
 from resolvers.refusals import Refusal, RefusalCode
 
 
@@ -91,6 +92,17 @@ async def list_questions(
     async with context.database.read() as connection:
         rows = await assignments.questions_of(connection, shown)
     return by_parent([a.id for a in parents], rows, lambda row: row.assignment_id)
+
+
+async def list_guarded(
+    parents: Sequence[AssignmentRow], context: RequestContext
+) -> list[list[GuardedQuestionRow] | Refusal]:
+    """How often the tutor kept questions from each assignment; a refusal for who designs it not."""
+    refusals = context.refusals(Permission.ASSIGNMENT_WRITE, [a.course_id for a in parents])
+    keys = [a.id for a in parents]
+    async with context.database.read() as connection:
+        rows = await assignments.guarded_of(connection, keys)
+    return unless_refused(refusals, by_parent(keys, rows, lambda row: row.assignment_id))
 
 
 def _is_open_to(context: RequestContext, assignment: AssignmentRow) -> bool:

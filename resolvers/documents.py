@@ -84,6 +84,12 @@ async def load_chunks(context: RequestContext, ids: Sequence[UUID]) -> list[Chun
         return in_order(ids, await documents.chunks_by_id(connection, context.viewer, ids))
 
 
+async def get_chunks(context: RequestContext, ids: Sequence[UUID | None]) -> list[ChunkRow | None]:
+    """Passages named by rows the viewer sees; None for one that has been taken away."""
+    rows = await load_chunks(context, [i for i in ids if i])
+    return optional(ids, [row for row in rows if row is not None])
+
+
 async def list_chunks(
     parents: Sequence[DocumentRow], context: RequestContext, first: int, after: str | None
 ) -> list[Page[ChunkRow]]:

@@ -5,13 +5,21 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from agents.ports import Usage
-from agents.study.outcome import Citation, StudyOutcome, StudyState
-from persistence import leases, ledger, streams, study_memory, study_steps, study_work
+from agents.ports import Passage, Usage, WebPage
+from agents.study.outcome import Citation, GuardedWork, StudyOutcome, StudyState
+from persistence import (
+    assignments,
+    leases,
+    ledger,
+    streams,
+    study_memory,
+    study_steps,
+    study_work,
+)
 from persistence.bus import answer_topic, publish_answer
 from persistence.database import Connection, add
 from persistence.ledger import Call
@@ -25,6 +33,7 @@ from persistence.tables.study import (
     MemoryFactRow,
     messages,
 )
+from persistence.tables.web import WebSourceRow
 from resolvers.study import announce_message, announce_step, enqueue_answer
 from resolvers.study_memory import LONGEST_FACT, MOST_FACTS
 from resolvers.work import WorkResources
@@ -206,10 +215,32 @@ class Answer:
         }
         counted: Counter[str] = Counter()
         steps = [self._numbered(step.kind, step.detail, counted) for step in outcome.steps]
-        cited = _cited(outcome.citations, self._asked.organization_id, self._id)
+        pages = self._pages(outcome.citations)
         async with self._writing:
             self._steps = steps
-            await self._change(_ENDS[outcome.state], values, cited=cited, remember=outcome.remember)
+            await self._change(
+                _ENDS[outcome.state],
+                values,
+                cited=_cited(outcome.citations, self._asked.organization_id, self._id, pages),
+                pages=list(pages.values()),
+                remember=outcome.remember,
+                guarded=outcome.guarded,
+            )
+
+    def _pages(self, found: Sequence[Citation]) -> dict[str, WebSourceRow]:
+        """By address, the pages that are cited."""
+        sources = [one.source for one in found if isinstance(one.source, WebPage)]
+        return {
+            page.url: WebSourceRow(
+                organization_id=self._asked.organization_id,
+                message_id=self._id,
+                url=storable(page.url),
+                title=storable(page.title),
+                extract=storable(page.text),
+                fetched_at=datetime.fromisoformat(page.fetched_at),
+            )
+            for page in sources
+        }
 
     async def fail(self, code: str, message: str) -> None:
         """Ends the message without an answer."""
@@ -236,7 +267,9 @@ class Answer:
         values: Mapping[str, Any],
         *,
         cited: Sequence[CitationRow] | None = None,
+        pages: Sequence[WebSourceRow] = (),
         remember: Sequence[str] = (),
+        guarded: GuardedWork | None = None,
     ) -> None:
         target = MESSAGE.advance(self._state, event)
         written = {**values, "state": target}
@@ -251,7 +284,14 @@ class Answer:
                 await study_work.write(connection, self._id, self._fence, self._state, written)
             else:
                 await study_work.finish(
-                    connection, self._id, self._fence, self._state, written, cited
+                    connection, self._id, self._fence, self._state, written, cited, pages
+                )
+            if guarded is not None:
+                await assignments.count_guarded(
+                    connection,
+                    self._asked.organization_id,
+                    UUID(guarded.assignment_id),
+                    guarded.guarding,
                 )
             await self._announce(connection, target)
         self._state = target
@@ -305,18 +345,25 @@ def _spent(step_key: str, call: Call) -> NewStep:
     return NewStep(key, AgentStepKind.SPENT, detail)
 
 
-def _cited(found: Sequence[Citation], organization_id: UUID, message_id: UUID) -> list[CitationRow]:
-    """Citations that have a place in a chunk; those without one stand in the team's steps."""
+def _cited(
+    found: Sequence[Citation],
+    organization_id: UUID,
+    message_id: UUID,
+    pages: Mapping[str, WebSourceRow],
+) -> list[CitationRow]:
+    """Citations that have a place in their source; those without one stand in the team's steps."""
     rows: list[CitationRow] = []
     for one in found:
         if one.quote_start is None or one.quote_end is None:
             continue
+        source = one.source
         rows.append(
             CitationRow(
                 organization_id=organization_id,
                 message_id=message_id,
                 ordinal=len(rows),
-                chunk_id=UUID(one.chunk_id),
+                chunk_id=UUID(source.chunk_id) if isinstance(source, Passage) else None,
+                web_source_id=pages[source.url].id if isinstance(source, WebPage) else None,
                 claim_start=one.claim_start,
                 claim_end=one.claim_end,
                 quote=storable(one.quote),

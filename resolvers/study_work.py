@@ -20,6 +20,7 @@ from persistence.database import Conflict, Connection
 from persistence.leases import LeaseLost
 from persistence.lifecycle.study import MessageState
 from persistence.study_work import Asked
+from resolvers import web
 from resolvers.retrieval import CourseSearch
 from resolvers.study import announce_message, cancel_topic, enqueue_answer
 from resolvers.study_answer import Answer
@@ -110,6 +111,7 @@ async def _ask_team(
         sink=answer,
         cancellation=cancellation,
         steps=answer,
+        web=await web.search_for(resources, asked.organization_id, asked.course_id),
     )
 
 

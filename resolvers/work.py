@@ -8,9 +8,11 @@ from uuid import UUID, uuid4
 from agents.documents.extracted import Limits
 from agents.documents.pictures import PictureReader
 from agents.grading.team import GradingTeam
-from agents.ports import Account, Embedder, Embedders, PassageSearch
+from agents.ports import Account, Embedder, Embedders, PassageSearch, WebSearch
 from agents.study.summary import ExtractiveSummariser, Summariser
 from agents.study.team import StudyTeam
+from agents.web.domains import DomainPolicy
+from agents.web.search import Quota
 from observability.metrics import Metrics
 from persistence.bus import Bus
 from persistence.database import Database
@@ -47,5 +49,8 @@ class WorkResources:
     """A model that reads scanned pages and pictures, where the provider has one."""
     lease_seconds: float = 30.0
     grading_concurrency: int = 4
+    web_search: Callable[[DomainPolicy, Quota], WebSearch] | None = None
+    """A search of the web within a course's lists and a quota; None where none is set up."""
+    web_searches_a_day: int = 200
     worker_id: UUID = field(default_factory=uuid4)
     now: Callable[[], datetime] = utc_now

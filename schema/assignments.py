@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from persistence.lifecycle.assignments import AssignmentState
-from persistence.tables.assignments import AiPolicy, AssignmentKind
+from persistence.tables.assignments import AiPolicy, AssignmentKind, Guarding
 from resolvers import allocations, assignments, courses, grades, grading, rubrics, submissions
 from resolvers.access import Permission
 from resolvers.context import RequestContext
@@ -50,6 +50,13 @@ described_enum(
     HINTS="Give hints and point at the material, never the answer.",
     CLOSED="Decline.",
 )
+described_enum(
+    Guarding,
+    "How the tutor kept a question from graded work.",
+    HINTED="It gave hints.",
+    REFUSED="It declined.",
+    LANGUAGE="It gave hints since it could not tell, in that language, what the question is about.",
+)
 
 
 @strawberry.type(description="A de-identified answer with an instructor's marks.")
@@ -82,6 +89,12 @@ class Question(Node):
         return await assignments.list_anchor_papers(parents, context)
 
 
+@strawberry.type(description="How often the tutor kept questions from graded work, one way.")
+class GuardedQuestions:
+    guarding: Guarding = described("The way.")
+    questions: int = described("How many questions.")
+
+
 @strawberry.type(description="Graded work of a course.")
 class Assignment(Node):
     title: str = described("Its title.")
@@ -95,6 +108,15 @@ class Assignment(Node):
     anonymous: bool = described("Whether markers see aliases instead of names.")
     ai_policy: AiPolicy = described("What the tutor may do about it while it is open.")
     state: AssignmentState = described("Where it stands.")
+
+    @batched(
+        "How often the tutor kept students' questions from it while it was open, in all; for those "
+        "who design it, else null with an error."
+    )
+    async def guarded_questions(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[list[GuardedQuestions] | None]:
+        return await assignments.list_guarded(parents, context)
 
     @batched("The course.")
     async def course(parents: Sequence[Any], context: RequestContext) -> Sequence[CourseRef]:

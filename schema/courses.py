@@ -7,7 +7,7 @@ import strawberry
 
 from persistence.lifecycle.courses import EnrollmentState
 from persistence.roles import Role
-from resolvers import assignments, courses, documents, rubrics, study, users
+from resolvers import assignments, courses, documents, rubrics, study, users, web
 from resolvers.access import Permission
 from resolvers.context import RequestContext
 from schema.assignments import Assignment
@@ -17,6 +17,7 @@ from schema.fields import UserError, batched, described, mutation, root_field
 from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connection, connections
 from schema.rubrics import Rubric
 from schema.users import User
+from schema.web import WebPolicy
 
 if TYPE_CHECKING:
     from schema.study import StudySession
@@ -57,6 +58,10 @@ class Course(Node):
     title: str = described("Its title.")
     language: str = described("The language it is held in, as a BCP 47 tag.")
     time_zone: str = described("The IANA time zone its deadlines are read in.")
+
+    @batched("What of the web the tutor may search here.")
+    async def web_policy(parents: Sequence[Any], context: RequestContext) -> Sequence[WebPolicy]:
+        return await web.get_policies(parents, context)
 
     @batched(
         "Who is enrolled; for those who manage it, else null with an error.",
@@ -143,8 +148,38 @@ class RemoveEnrollmentPayload:
     user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
 
 
+@strawberry.input(description="What of the web the tutor of a course may search.")
+class SetWebPolicyInput:
+    course_id: strawberry.ID = described("The course.")
+    enabled: bool = strawberry.field(default=True, description="Whether it may search at all.")
+    allowed_domains: list[str] = strawberry.field(
+        default_factory=list,
+        description="Only these domains (up to 100) and what is below them; empty for all.",
+    )
+    denied_domains: list[str] = strawberry.field(
+        default_factory=list,
+        description="Never these domains (up to 100) nor what is below them.",
+    )
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
+
+
+@strawberry.type(description="What setWebPolicy did.")
+class SetWebPolicyPayload:
+    course: Course | None = described("The course; null when refused.")
+    user_errors: list[UserError] = described("Why it was refused; empty when it was done.")
+
+
 @strawberry.type
 class CourseMutations:
+    set_web_policy = mutation(
+        web.set_web_policy,
+        permission=Permission.DOCUMENT_WRITE,
+        input_type=SetWebPolicyInput,
+        payload=SetWebPolicyPayload,
+        noun="course",
+        load=courses.load_courses,
+        text="Says what of the web the tutor of a course may search.",
+    )
     create_course = mutation(
         courses.create_course,
         permission=Permission.COURSE_CREATE,

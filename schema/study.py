@@ -9,7 +9,7 @@ import strawberry
 
 from persistence.lifecycle.study import MessageState
 from persistence.tables.study import Author
-from resolvers import courses, documents, study, study_follow, users
+from resolvers import courses, documents, study, study_follow, users, web
 from resolvers.access import Permission
 from resolvers.context import RequestContext
 from resolvers.grading import MOST_MICROS
@@ -22,6 +22,7 @@ from schema.fields import batched, described, root_field, subscription
 from schema.node import AFTER, FIRST, Connection, Node, connection, connections
 from schema.study_steps import AgentStep
 from schema.users import User
+from schema.web import WebSource
 
 described_enum(
     Author,
@@ -66,16 +67,24 @@ class Citation:
     claim_start: int = described("Where the claim begins in the answer, in code points.")
     claim_end: int = described("Where the claim ends in the answer, in code points, exclusive.")
     quote: str = described("The words of the source.")
-    quote_start: int = described("Where the quote begins in the passage's text, in code points.")
+    quote_start: int = described(
+        "Where the quote begins in the text of the passage or page, in code points."
+    )
     quote_end: int = described("Where it ends there, in code points, exclusive.")
-    verified: bool = described("Whether the quote was found in the passage, word for word.")
+    verified: bool = described("Whether the quote was found in the source, word for word.")
     page: int | None = described("The page of the passage; null where there are no pages.")
 
-    @batched("The passage; null when the document has just been taken away.")
-    async def chunk(parents: Sequence[Any], context: RequestContext) -> Sequence[Chunk | None]:
-        return await documents.load_chunks(context, [c.chunk_id for c in parents])
+    @batched("The page of the web; null when the source is a passage.")
+    async def web_source(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[WebSource | None]:
+        return await web.get_sources(context, [c.web_source_id for c in parents])
 
-    @batched("The document; null when it has just been taken away.")
+    @batched("The passage; null for the web, and when the document has just been taken away.")
+    async def chunk(parents: Sequence[Any], context: RequestContext) -> Sequence[Chunk | None]:
+        return await documents.get_chunks(context, [c.chunk_id for c in parents])
+
+    @batched("The document; null for the web, and when it has just been taken away.")
     async def document(
         parents: Sequence[Any], context: RequestContext
     ) -> Sequence[Document | None]:

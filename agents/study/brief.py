@@ -52,9 +52,20 @@ class StudyBrief:
     facts: tuple[str, ...] = ()
 
 
+class Unsupported(StrEnum):
+    """What becomes of a claim that no verified quote supports."""
+
+    MARK = "MARK"
+    REMOVE = "REMOVE"
+
+
 @dataclass(frozen=True, slots=True)
 class StudyLimits:
-    """Bounds of one answer. Characters are code points, times are seconds."""
+    """Bounds of one answer. Characters are code points, times are seconds, money is micro-units.
+
+    `calls`, `tokens`, `seconds` and `cost_micros` are the budget of the answer's members, held
+    before each call; `reply_tokens` is what a call is expected to add.
+    """
 
     question_characters: int = 8_000
     turn_characters: int = 4_000
@@ -65,3 +76,11 @@ class StudyLimits:
     revisions: int = 2
     coalesce_seconds: float = 0.04
     member_seconds: float = 120.0
+    web_queries: int = 2
+    web_pages: int = 5
+    calls: int = 8
+    tokens: int = 200_000
+    seconds: float = 300.0
+    cost_micros: int = 500_000
+    reply_tokens: int = 1_000
+    unsupported: Unsupported = Unsupported.MARK

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from agents.documents.sentences import sentence_spans
-from agents.ports import Passage
 from agents.study.messages import CheckedClaim, Quotation, TutorAnswer
-from agents.study.outcome import Citation, UnsupportedClaim, UnsupportedReason
+from agents.study.outcome import Citation, Source, UnsupportedClaim, UnsupportedReason
 from agents.study.quotes import locate
 from agents.study.terms import terms
 
@@ -98,7 +97,7 @@ _ADVICE: Final = {
 }
 
 
-def checked(answer: TutorAnswer, passages: Sequence[Passage]) -> CheckedAnswer:
+def checked(answer: TutorAnswer, passages: Sequence[Source]) -> CheckedAnswer:
     """The claims of `answer` with their quotes looked up in `passages` (numbered from 1)."""
     claims: list[Claim] = []
     for start, end in _claim_spans(answer.text):
@@ -130,6 +129,32 @@ def marked(answer: CheckedAnswer) -> CheckedAnswer:
     return CheckedAnswer("".join(parts), tuple(claims))
 
 
+def without_unsupported(answer: CheckedAnswer) -> CheckedAnswer:
+    """The answer without the claims that no verified quote supports, and without what leads to
+    them alone: a line that holds nothing but such claims is gone."""
+    parts: list[str] = []
+    claims: list[Claim] = []
+    length = position = 0
+    for claim in answer.claims:
+        between = answer.text[position : claim.start]
+        position = claim.end
+        if claim.problem is not None:
+            between = between.rstrip(" \t")
+        elif not length or parts[-1].endswith("\n"):
+            between = between.lstrip(" \t" if length else None)
+        parts.append(between)
+        length += len(between)
+        if claim.problem is None:
+            start, end = length, length + claim.end - claim.start
+            moved = tuple(replace(it, claim_start=start, claim_end=end) for it in claim.citations)
+            claims.append(Claim(start, end, moved, None, claim.bad_markers))
+            parts.append(answer.text[claim.start : claim.end])
+            length = end
+    parts.append(answer.text[position:])
+    text = "".join(parts)
+    return CheckedAnswer(text.rstrip(), tuple(claims))
+
+
 def _claim_spans(text: str) -> list[tuple[int, int]]:
     """Sentences; markers that stand before a sentence belong to the one they follow."""
     spans: list[tuple[int, int]] = []
@@ -145,7 +170,7 @@ def _claim_spans(text: str) -> list[tuple[int, int]]:
     return spans
 
 
-def _claim(answer: TutorAnswer, start: int, end: int, passages: Sequence[Passage]) -> Claim | None:
+def _claim(answer: TutorAnswer, start: int, end: int, passages: Sequence[Source]) -> Claim | None:
     sentence = answer.text[start:end]
     markers = list(dict.fromkeys(int(found) for found in _MARKER.findall(sentence)))
     if not markers:
@@ -171,7 +196,7 @@ def _claim(answer: TutorAnswer, start: int, end: int, passages: Sequence[Passage
 
 
 def _cited(
-    quotations: Sequence[Quotation], start: int, end: int, passages: Sequence[Passage]
+    quotations: Sequence[Quotation], start: int, end: int, passages: Sequence[Source]
 ) -> tuple[list[Citation], UnsupportedReason | None]:
     if not quotations:
         return [], UnsupportedReason.NO_QUOTE
@@ -189,12 +214,10 @@ def _cited(
             Citation(
                 claim_start=start,
                 claim_end=end,
-                chunk_id=passage.chunk_id,
-                document_id=passage.document_id,
+                source=passage,
                 quote=passage.text[slice(*span)] if span else quotation.quote,
                 quote_start=span[0] if span else None,
                 quote_end=span[1] if span else None,
-                page=passage.page,
                 verified=span is not None,
             )
         )

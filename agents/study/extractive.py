@@ -37,6 +37,9 @@ SHORT_QUESTION: Final = 4
 """Below these the tutor abstains; see Support. With them it answers 27 of MEDLINE's 30 questions
 from MEDLINE, none of 60 of Cranfield's, and tells a course's topics from their neighbours."""
 
+NAMED: Final = 0.25
+"""More than this share of a question's terms are not unknown names."""
+
 RELATIVE: Final = 0.8
 """A further sentence needs this share of the best one's score."""
 
@@ -53,6 +56,7 @@ _MAX_CANDIDATES: Final = 120
 _LINES_BEFORE: Final = re.compile(r"(?:[ \t]*(?:#{1,6}|[-*+>]|\d{1,3}[.)])[ \t]+)+")
 _NOT_PROSE: Final = re.compile(r"^(?:\s*(?:\||```|~~~|[-=]{3,})|\s*#{1,6}\s)", re.MULTILINE)
 _PART: Final = re.compile(r"\S(?:[^.;]|[.;](?!\s))*+[.;]?")
+_NAME: Final = re.compile(r"[^\W_]+(?:[-.][^\W_]+)*")
 _BRACKETED: Final = re.compile(r"\[(\d{1,3})\]")
 _STREAMED: Final = 48
 
@@ -138,16 +142,21 @@ class Support:
 
     `scores` are 0.6 cosine + 0.2 coverage of the question's terms by the sentence + 0.2 `context`,
     which is their coverage by the best passage. `asked` counts the question's distinct terms.
+    `unknown` are names in the question that no passage has.
     """
 
     scores: NDArray[np.float64]
     context: float
     asked: int
+    unknown: frozenset[str] = frozenset()
 
     @property
     def answers(self) -> bool:
         """Whether the best sentence is good enough; a short question must be about terms that
-        occur, since "Kerberos authentication" is not answered by what authentication is."""
+        occur, since "Kerberos authentication" is not answered by what authentication is. Nor is
+        it where names that don't occur are much of what is asked."""
+        if len(self.unknown) > NAMED * self.asked:
+            return False
         best = float(self.scores.max(initial=0.0))
         known = self.asked > SHORT_QUESTION or self.context >= MIN_CONTEXT
         return known and best >= MIN_SUPPORT
@@ -162,7 +171,30 @@ def support(
     asked = terms(question)
     context = max((coverage(asked, held, weights) for held in passage_terms), default=0.0)
     own = np.array([coverage(asked, terms(sentence), weights) for sentence in sentences])
-    return Support(0.6 * cosines + 0.2 * own + 0.2 * context, context, len(set(asked)))
+    unknown = _names(question) - _words(" ".join(passages))
+    return Support(0.6 * cosines + 0.2 * own + 0.2 * context, context, len(set(asked)), unknown)
+
+
+def _names(question: str) -> frozenset[str]:
+    """Acronyms and other names of a question, in lower case: words with a capital that does not
+    begin a sentence."""
+    found: set[str] = set()
+    for match in _NAME.finditer(question):
+        word = match.group()
+        inner = any(map(str.isupper, word[1:]))
+        before = question[: match.start()].rstrip(" \t\n\"'(\u201c\u2018")
+        begins = not before or before.endswith((".", "?", "!", ":"))
+        if len(word) > 1 and (inner or (word[0].isupper() and not begins)):
+            found.add(_singular(word))
+    return frozenset(found)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(_singular(match.group()) for match in _NAME.finditer(text))
+
+
+def _singular(word: str) -> str:
+    return word.lower().removesuffix("s")
 
 
 def _chosen(

@@ -51,6 +51,8 @@ class StudyMembers:
     planner: Seat
     tutor: Seat
     critic: Seat
+    any_language: bool = False
+    """Whether the planner knows open graded work in other languages than English."""
 
 
 def offline_members(embedder: Embedder) -> StudyMembers:
@@ -86,6 +88,7 @@ def model_members(
         planner=seat("planner", PLANNER, StudyPlan),
         tutor=seat("tutor", TUTOR, TutorAnswer, stream=True),
         critic=seat("critic", CRITIC, CriticVerdict),
+        any_language=True,
     )
 
 

@@ -12,8 +12,9 @@ from autogen_agentchat.messages import StructuredMessage
 from autogen_core.models import UserMessage
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from agents.ports import Passage
+from agents.ports import Passage, WebPage, WebProblem
 from agents.study.brief import Turn
+from agents.study.spotlight import fence, spotlit, unmarked
 
 
 class Route(StrEnum):
@@ -86,14 +87,29 @@ class RetrievedPassages(_Reply):
     passages: tuple[Passage, ...]
 
 
+class WebRequest(_Request):
+    """What the web is asked."""
+
+    queries: tuple[str, ...]
+    limit: int
+
+
+class FoundPages(_Reply):
+    """Pages of all queries, best first; `problem` where (part of) the search failed."""
+
+    pages: tuple[WebPage, ...] = ()
+    problem: WebProblem | None = None
+
+
 class NumberedPassage(_Request):
-    """A passage as the tutor sees it, numbered from 1."""
+    """A passage as the tutor sees it, numbered from 1; `url` where it is of a web page."""
 
     number: int
     document_title: str
     heading: str
     page: int | None
     text: str
+    url: str = ""
 
 
 class TutorRequest(_Request):
@@ -115,6 +131,12 @@ class Quotation(_Reply):
     passage: int
     quote: str
 
+    @field_validator("quote")
+    @classmethod
+    def _plain(cls, quote: str) -> str:
+        """Without the marks of the prompt."""
+        return unmarked(quote)
+
 
 class TutorAnswer(_Reply):
     """From the tutor. `text` is first, so that it can be shown while the JSON arrives.
@@ -131,7 +153,7 @@ class TutorAnswer(_Reply):
     @classmethod
     def _storable(cls, text: str) -> str:
         """NFC without NUL, the form in which text is stored and offsets count."""
-        return unicodedata.normalize("NFC", text.replace("\x00", ""))
+        return unicodedata.normalize("NFC", unmarked(text).replace("\x00", ""))
 
 
 class CheckedClaim(_Request):
@@ -169,8 +191,8 @@ class PlanTask(StructuredMessage[PlanRequest]):
             ("Routes that can be served", ", ".join(request.sources)),
             ("At most this many queries", str(request.max_queries)),
             ("Language of the student", request.language),
-            ("Open graded work", "\n\n".join(work)),
-            ("Conversation so far", _turns(request.history)),
+            ("Open graded work", spotlit("\n\n".join(work), _fence(request))),
+            ("Conversation so far", spotlit(_turns(request.history), _fence(request))),
             ("Question", request.question),
         )
 
@@ -185,14 +207,19 @@ class TutorTask(StructuredMessage[TutorRequest]):
     def to_model_text(self) -> str:
         """The prompt."""
         request = self.content
+        name = _fence(request)
         passages = [
-            f"[passage {found.number}] {_place(found)}\n{found.text}" for found in request.passages
+            f"[passage {found.number}]\n" + spotlit(f"{_place(found)}\n{found.text}", name)
+            for found in request.passages
         ]
         return _sections(
             ("Language to answer in", request.language),
             ("Passages", "\n\n".join(passages)),
-            ("What the student lets you remember", "\n".join(f"- {it}" for it in request.facts)),
-            ("Conversation so far", _turns(request.history)),
+            (
+                "What the student lets you remember",
+                spotlit("\n".join(f"- {it}" for it in request.facts), name),
+            ),
+            ("Conversation so far", spotlit(_turns(request.history), name)),
             ("Question", request.question),
             ("Problems of your previous draft", "\n".join(f"- {it}" for it in request.problems)),
         )
@@ -216,8 +243,8 @@ class CriticTask(StructuredMessage[CriticRequest]):
         return _sections(
             ("Language", request.language),
             ("Question", request.question),
-            ("Answer", request.answer),
-            ("Claims", "\n".join(claims)),
+            ("Answer", spotlit(request.answer, _fence(request))),
+            ("Claims", spotlit("\n".join(claims), _fence(request))),
         )
 
     def to_model_message(self) -> UserMessage:
@@ -229,10 +256,15 @@ def _sections(*sections: tuple[str, str]) -> str:
     return "\n\n".join(f"## {title}\n{body}" for title, body in sections if body)
 
 
+def _fence(request: _Request) -> str:
+    return fence(request.model_dump_json())
+
+
 def _turns(turns: tuple[Turn, ...]) -> str:
     return "\n".join(f"{turn.speaker}: {turn.text}" for turn in turns)
 
 
 def _place(found: NumberedPassage) -> str:
     page = f", page {found.page}" if found.page is not None else ""
-    return f"{found.document_title}{f', {found.heading}' if found.heading else ''}{page}"
+    heading = f", {found.heading}" if found.heading else ""
+    return f"{found.document_title}{heading}{page}{f' ({found.url})' if found.url else ''}"

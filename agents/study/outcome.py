@@ -4,7 +4,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from agents.ports import Passage, WebPage
+from agents.study.budget import Bound
 from agents.study.messages import Route
+
+Source = Passage | WebPage
 
 
 class StudyState(StrEnum):
@@ -29,28 +33,29 @@ class StepKind(StrEnum):
     GRADED_WORK = "GRADED_WORK"
     PLAN = "PLAN"
     RETRIEVE = "RETRIEVE"
+    WEB_SEARCH = "WEB_SEARCH"
     DRAFT = "DRAFT"
     CRITIQUE = "CRITIQUE"
     CHECK = "CHECK"
+    BUDGET = "BUDGET"
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
     """A claim of the answer and the quote it rests on.
 
-    `claim_start`/`claim_end` are code points of the answer, `quote_start`/`quote_end` of the
-    chunk's text; the latter are None where the quote is not in the chunk (`verified` False).
-    `quote` is the chunk's own wording when verified, else what the tutor gave.
+    `source` is a chunk of the material or a page of the web. `claim_start`/`claim_end` are code
+    points of the answer, `quote_start`/`quote_end` of the source's text; the latter are None where
+    the quote is not in it (`verified` False). `quote` is the source's own wording when verified,
+    else what the tutor gave.
     """
 
     claim_start: int
     claim_end: int
-    chunk_id: str
-    document_id: str
+    source: Source
     quote: str
     quote_start: int | None
     quote_end: int | None
-    page: int | None
     verified: bool
 
 
@@ -63,6 +68,22 @@ class UnsupportedClaim:
     reason: UnsupportedReason
 
 
+class Guarding(StrEnum):
+    """How the question was kept from open graded work."""
+
+    HINTED = "HINTED"
+    REFUSED = "REFUSED"
+    LANGUAGE = "LANGUAGE"
+
+
+@dataclass(frozen=True, slots=True)
+class GuardedWork:
+    """The work, and what the student got: LANGUAGE are hints because nobody could tell."""
+
+    assignment_id: str
+    guarding: Guarding
+
+
 @dataclass(frozen=True, slots=True)
 class StudyStep:
     """One step, for the student who wants to see how the answer was made. `detail` is JSON."""
@@ -73,13 +94,19 @@ class StudyStep:
 
 @dataclass(frozen=True, slots=True)
 class StudyOutcome:
-    """The answer; the sink holds the same text when the team returns."""
+    """The answer; the sink holds the same text when the team returns.
+
+    `bound` is what of the budget was reached: the answer then holds what was verified before.
+    `guarded` is the open work that it would not do.
+    """
 
     state: StudyState
     text: str
     route: Route
     citations: tuple[Citation, ...] = ()
     unsupported: tuple[UnsupportedClaim, ...] = ()
+    bound: Bound | None = None
+    guarded: GuardedWork | None = None
     steps: tuple[StudyStep, ...] = field(default=())
     remember: tuple[str, ...] = ()
     """Facts of the student the tutor proposes to remember."""

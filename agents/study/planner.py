@@ -26,6 +26,11 @@ _FOLLOW_UP: Final = re.compile(
     r"another|example|instead|again|else|above)\b",
     re.IGNORECASE,
 )
+_WEB: Final = re.compile(
+    r"\b(?:search|look(?: it)? up|check|find(?: it)?|google)\b.{0,40}?\b(?:web|internet|online)\b"
+    r"|\b(?:on|from) the (?:web|internet)\b|\bgoogle\b",
+    re.IGNORECASE,
+)
 _LISTED: Final = re.compile(r"^[ \t]*+(?:\d{1,3}[.)]|[-*])[ \t]++(\S[^\n]*+)$", re.MULTILINE)
 _MAX_TOPIC_TERMS: Final = 3
 
@@ -56,7 +61,8 @@ class OfflinePlanner(BaseChatAgent):
 
 def planned(request: PlanRequest) -> StudyPlan:
     """Small talk is answered directly; a follow-up is searched with the question before it; a
-    follow-up to nothing is asked back; several questions are searched one by one."""
+    follow-up to nothing is asked back; the web is searched when the question asks for it; several
+    questions are searched one by one."""
     question = request.question.strip()
     if _SMALL_TALK.fullmatch(question):
         return StudyPlan(route=Route.DIRECT, reason="small talk")
@@ -74,11 +80,11 @@ def planned(request: PlanRequest) -> StudyPlan:
             clarification="What is your question about? Name the topic or the term.",
             reason="no topic",
         )
+    # Where the web is not served, the team answers from the material and says so.
+    route = Route.BOTH if _WEB.search(question) else Route.DOCUMENTS
     parts = questions(question)
     queries = [question, *(part for part in parts if len(parts) > 1)]
-    return StudyPlan(
-        route=Route.DOCUMENTS, queries=queries[: request.max_queries], reason="question"
-    )
+    return StudyPlan(route=route, queries=queries[: request.max_queries], reason="question")
 
 
 def questions(text: str) -> list[str]:

@@ -12,6 +12,7 @@ from enum import Enum, auto
 
 from agents.ports import AnswerSink
 from agents.study.concurrency import first_failure
+from agents.study.spotlight import unmarked
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 
@@ -129,10 +130,16 @@ class Draft:
         self._pending: list[str] = []
         self._fed = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._begun = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether this draft knows what the sink holds."""
+        return self._begun
 
     def feed(self, text: str) -> None:
         """Take text; it is written with the next flush."""
-        if text := text.replace("\x00", ""):
+        if text := unmarked(text).replace("\x00", ""):
             self._pending.append(text)
             self._fed.set()
 
@@ -158,6 +165,7 @@ class Draft:
 
     async def restart(self) -> None:
         """Void what was written, here or by a worker that died: a new draft begins."""
+        self._begun = True
         await self.flush()
         await self._sink.reset(self._generation)
         self._written, self._length = [], 0

@@ -1,8 +1,8 @@
-"""The study team: planner, retrieval, tutor, critic, and a check of every quote in code.
+"""The study team: planner, retrieval and web search, tutor, critic, every quote checked in code.
 
 Members are AutoGen agents wired with structured concurrency. Each call goes through the ledger,
-so a takeover repeats nothing that is paid: steps `planner`, `retrieval`, `tutor:0`, `critic:0`,
-`tutor:1`, ... The retrieval is a step too: a committed answer is checked against the passages it
+so a takeover repeats nothing that is paid: steps `planner`, `retrieval`, `web`, `tutor:0`,
+`critic:0`, `tutor:1`, ... The searches are steps too: a committed answer is checked against what it
 was written from, though the index may have changed since.
 """
 
@@ -18,11 +18,13 @@ from agents.ports import (
     PassageSearch,
     Stages,
     Steps,
+    WebSearch,
 )
 from agents.study.answering import Answering
 from agents.study.brief import StudyBrief, StudyLimits
 from agents.study.members import StudyMembers
 from agents.study.outcome import StudyOutcome
+from agents.web.search import NoWebSearch
 
 
 class StudyTeam:
@@ -51,8 +53,11 @@ class StudyTeam:
         sink: AnswerSink,
         cancellation: CancellationToken,
         steps: Steps | None = None,
+        web: WebSearch | None = None,
     ) -> StudyOutcome:
         """The answer to one question, which the sink holds too when this returns.
+
+        `web` is bound to what the course allows.
 
         Whatever the route, the stages PLANNING, RETRIEVING, GENERATING and VERIFYING are entered
         once each, in this order. Drafts at the sink are unverified until this returns. `steps` is
@@ -64,6 +69,7 @@ class StudyTeam:
         answering = Answering(
             members=self._members,
             search=self._search,
+            web=web or NoWebSearch(),
             embedder=self._embedder,
             limits=self._limits,
             brief=brief,

@@ -5,15 +5,19 @@ another student's words. English.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
+from typing import Final
 
-from agents.ports import Passage
+from agents.ports import Passage, WebPage, WebProblem
 from agents.study.brief import OpenAssignment, StudyLimits
+from agents.study.budget import Bound
 from agents.study.graded_work import GradedWorkMatch
 from agents.study.terms import terms
 
 _MAX_PLACES = 4
 _MAX_TERMS = 6
+_UNREADABLE = frozenset({"Cc", "Co", "Cn", "Cs"})
 
 
 def refusal(assignment: OpenAssignment) -> str:
@@ -33,7 +37,10 @@ def hints(match: GradedWorkMatch, question: str, passages: Sequence[Passage]) ->
     """
     work = match.assignment
     lines = [
-        f"This is part of “{work.title}”, which is still open, so I give hints and no answer.",
+        f"This is part of “{work.title}”, which is still open, so I give hints and no answer."
+        if match.supported
+        else f"“{work.title}” is still open, and I can't tell in this language whether your "
+        "question is about it, so I give hints and no answer. In English I can tell.",
     ]
     places = _places(passages)
     if not places:
@@ -60,18 +67,90 @@ def hints(match: GradedWorkMatch, question: str, passages: Sequence[Passage]) ->
     return "\n\n".join(lines)
 
 
-def abstention(queries: Sequence[str], passages: Sequence[Passage]) -> str:
-    """When the material does not answer: what was searched, and the nearest places."""
+def abstention(
+    queries: Sequence[str],
+    passages: Sequence[Passage],
+    pages: Sequence[WebPage] = (),
+    problem: WebProblem | None = None,
+) -> str:
+    """When the sources do not answer: what was searched, and the nearest places."""
     searched = "; ".join(f"“{_shortened(query)}”" for query in queries[:4])
-    if not passages:
-        return (
-            f"I found no course material that I may read on this. I searched for {searched}. "
-            "If your course has documents, they may not be indexed yet."
-        )
-    places = "\n".join(f"- {place}" for place, _ in _places(passages))
+    addresses = "\n".join(f"- {_shortened(page.title)}: {page.url}" for page in pages[:_MAX_PLACES])
+    if passages:
+        places = "\n".join(f"- {place}" for place, _ in _places(passages))
+        said = "The course material does not say, or I could not find it. "
+        said += f"I searched for {searched}. The nearest sections, which do not answer it:"
+        parts = [said, places]
+    elif pages:
+        parts = [f"I could not find an answer on the web. I searched for {searched}."]
+    else:
+        said = f"I found no course material that I may read on this. I searched for {searched}. "
+        parts = [said + "If your course has documents, they may not be indexed yet."]
+    if addresses:
+        parts += ["Pages I looked at, which do not answer it either:", addresses]
+    elif problem is not None:
+        parts.append(web_problem(problem))
+    return "\n\n".join(parts)
+
+
+_WEB_PROBLEMS: Final = {
+    WebProblem.NOT_CONFIGURED: "no web search is set up here",
+    WebProblem.SWITCHED_OFF: "your course has switched it off",
+    WebProblem.QUOTA: "today's searches of your organization are used up; try again tomorrow",
+    WebProblem.REFUSED: "the search service refuses our key; an operator has to look at it",
+    WebProblem.BUSY: "the search service is busy; try again in a few minutes",
+    WebProblem.SLOW: "the search service took too long; try again in a few minutes",
+    WebProblem.UNREACHABLE: "the search service can't be reached; try again in a few minutes",
+    WebProblem.MALFORMED: "the search service sent something unreadable",
+    WebProblem.TOO_LARGE: "the search service sent too much",
+}
+
+
+def web_problem(problem: WebProblem | None) -> str:
+    """Why the web is not in an answer; empty without a problem."""
+    return f"I did not search the web: {_WEB_PROBLEMS[problem]}." if problem else ""
+
+
+_BOUNDS: Final = {
+    Bound.CALLS: "its number of model calls",
+    Bound.TOKENS: "its number of tokens",
+    Bound.SECONDS: "its time",
+    Bound.MONEY: "its cost",
+}
+
+
+def broke_off(bound: Bound | None) -> str:
+    """That the answer holds what was verified until the budget was reached; empty without one."""
+    if bound is None:
+        return ""
     return (
-        "The course material does not say, or I could not find it. "
-        f"I searched for {searched}. The nearest sections, which do not answer it:\n\n{places}"
+        f"I stopped here: the limit of one answer is reached ({_BOUNDS[bound]}). What is above is "
+        "verified. Ask for a part of your question to get more."
+    )
+
+
+def nothing_verified(bound: Bound) -> str:
+    """When the budget is reached with nothing to show."""
+    return (
+        f"I could not finish: the limit of one answer is reached ({_BOUNDS[bound]}), and nothing "
+        "was verified until then. Ask again, for one thing at a time."
+    )
+
+
+def is_text(question: str) -> bool:
+    """Whether this is something a person wrote, and not bytes: mostly characters one can see."""
+    unreadable = sum(
+        it == "\ufffd" or (unicodedata.category(it) in _UNREADABLE and not it.isspace())
+        for it in question
+    )
+    return 10 * unreadable <= len(question)
+
+
+def no_text() -> str:
+    """For a message without words."""
+    return (
+        "I can't read your message as text. If it is a file, give it to your course as a document; "
+        "here, write your question in words."
     )
 
 

@@ -17,6 +17,7 @@ from persistence.tables import (
     study,
     submissions,
     usage,
+    web,
 )
 from persistence.tables.base import metadata
 
@@ -38,4 +39,5 @@ __all__ = [
     "study",
     "submissions",
     "usage",
+    "web",
 ]

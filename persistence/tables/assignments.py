@@ -116,6 +116,14 @@ class LevelRow(Stamped, table=True):
     max_points: Decimal = Field(sa_type=Points)
 
 
+class Guarding(StrEnum):
+    """How the tutor kept a question from open graded work."""
+
+    HINTED = "HINTED"
+    REFUSED = "REFUSED"
+    LANGUAGE = "LANGUAGE"
+
+
 class AssignmentRow(Stamped, table=True):
     """Graded work of a course. Its questions are what is graded."""
 
@@ -184,6 +192,21 @@ class AnchorPaperRow(Stamped, table=True):
     """Points (a decimal in a string) by criterion id."""
 
 
+class GuardedQuestionRow(Stamped, table=True):
+    """How often the tutor kept questions from an assignment: a count, with nobody in it."""
+
+    __tablename__ = "guarded_question"
+    __table_args__ = (
+        within_tenant("assignment_id", "assignment", ondelete="CASCADE"),
+        one_of("guarding", Guarding),
+        CheckConstraint("questions > 0", name="questions"),
+    )
+    assignment_id: UUID = Field(primary_key=True)
+    guarding: str = Field(primary_key=True)
+    organization_id: UUID
+    questions: int
+
+
 rubrics = table_of(RubricRow)
 rubric_versions = table_of(RubricVersionRow)
 criteria = table_of(CriterionRow)
@@ -191,3 +214,4 @@ levels = table_of(LevelRow)
 assignments = table_of(AssignmentRow)
 questions = table_of(QuestionRow)
 anchor_papers = table_of(AnchorPaperRow)
+guarded_questions = table_of(GuardedQuestionRow)

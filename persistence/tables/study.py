@@ -159,22 +159,31 @@ class AgentStepRow(Stamped, table=True):
 
 
 class CitationRow(Stamped, table=True):
-    """Ties code points `claim_start`-`claim_end` of an answer to a quotation of a chunk."""
+    """Ties code points `claim_start`-`claim_end` of an answer to words of a chunk or a page."""
 
     __tablename__ = "citation"
     __table_args__ = (
         tenant_key(),
         within_tenant("message_id", "message", ondelete="CASCADE"),
         within_tenant("chunk_id", "chunk", ondelete="CASCADE"),
+        within_tenant("web_source_id", "web_source", ondelete="CASCADE"),
         Index("ix_citation_chunk", "organization_id", "chunk_id"),
+        Index(
+            "ix_citation_web_source",
+            "organization_id",
+            "web_source_id",
+            postgresql_where="web_source_id IS NOT NULL",
+        ),
         UniqueConstraint("message_id", "ordinal"),
         CheckConstraint("claim_start < claim_end AND quote_start < quote_end", name="spans"),
+        CheckConstraint("(chunk_id IS NULL) <> (web_source_id IS NULL)", name="source"),
     )
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     organization_id: UUID
     message_id: UUID
     ordinal: int
-    chunk_id: UUID
+    chunk_id: UUID | None = None
+    web_source_id: UUID | None = None
     claim_start: int
     claim_end: int
     quote: str

@@ -138,7 +138,7 @@ async def test_a_question_gets_an_answer_with_verified_quotes(study_world: Study
     assert (row.state, row.route, study.is_draft(row)) == ("COMPLETE", "DOCUMENTS", False)
     context = await world.context(world.ann)
     (cited,) = await study.list_citations([row], context)
-    chunks = await documents.load_chunks(context, [c.chunk_id for c in cited])
+    chunks = await documents.get_chunks(context, [c.chunk_id for c in cited])
     assert cited
     for citation, chunk in zip(cited, chunks, strict=True):
         assert chunk is not None

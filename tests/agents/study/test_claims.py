@@ -28,7 +28,7 @@ def test_a_claim_spans_its_sentence_and_marker():
     (claim,) = found.claims
     assert found.text[claim.start : claim.end] == "Damage is detected. [1]"
     (citation,) = found.citations
-    assert (citation.page, citation.verified) == (7, True)
+    assert (citation.source.page, citation.verified) == (7, True)
     assert TEXT[citation.quote_start : citation.quote_end] == "checksum detects damaged"
 
 

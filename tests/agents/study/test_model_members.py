@@ -102,13 +102,14 @@ async def test_cited_answer(model_study):
     assert outcome.state is StudyState.COMPLETE
     assert outcome.text == GOOD.text == study.sink.text
     (citation,) = outcome.citations
-    assert citation.chunk_id == "c1"
+    assert citation.source.chunk_id == "c1"
     assert citation.verified
     assert citation.quote == QUOTE
     assert outcome.text[citation.claim_start : citation.claim_end] == GOOD.text
     assert study.ledger.costs["tutor:0"] == ("test", "replay", Usage(100, 10), 200)
     tutor_prompt = next(prompt for kind, prompt in client.prompts if kind is TutorAnswer)
-    assert "[passage 1] Networks, Retransmission" in tutor_prompt
+    assert "[passage 1]\n<data " in tutor_prompt
+    assert "Networks, Retransmission" in tutor_prompt
     assert QUESTION in tutor_prompt
 
 

@@ -64,9 +64,8 @@ async def test_answer_is_quoted_and_cited(study):
     assert outcome.citations
     for citation in outcome.citations:
         assert citation.verified
-        cited = passages[citation.chunk_id]
+        cited = passages[citation.source.chunk_id]
         assert cited.text[citation.quote_start : citation.quote_end] == citation.quote
-        assert cited.document_id == citation.document_id
         assert citation.quote in outcome.text[citation.claim_start : citation.claim_end]
     assert set(study.sink.resets) == {3}
 
