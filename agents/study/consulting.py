@@ -36,12 +36,13 @@ class Consulting:
         Raises BudgetReached before a call that the answer can't afford, and when the answer's time
         is up during one; AgentFailure and what the ledger raises.
         """
-        expected = self.budget.expected(len(task.to_model_text()))
+        characters = len(task.content.model_dump_json())
+        expected = self.budget.expected(characters)
         made: Called[ReplyT] | None = None
 
         async def call() -> Called[ReplyT]:
             nonlocal made
-            seconds = self.budget.admit(len(task.to_model_text()), seat.price)
+            seconds = self.budget.admit(characters, seat.price)
             try:
                 made = await consult(
                     seat,

@@ -37,8 +37,8 @@ SHORT_QUESTION: Final = 4
 """Below these the tutor abstains; see Support. With them it answers 27 of MEDLINE's 30 questions
 from MEDLINE, none of 60 of Cranfield's, and tells a course's topics from their neighbours."""
 
-NAMED: Final = 0.25
-"""More than this share of a question's terms are not unknown names."""
+NAMED: Final = 0.9
+"""The share of a question's other terms that a passage has which may do without its names."""
 
 RELATIVE: Final = 0.8
 """A further sentence needs this share of the best one's score."""
@@ -142,20 +142,22 @@ class Support:
 
     `scores` are 0.6 cosine + 0.2 coverage of the question's terms by the sentence + 0.2 `context`,
     which is their coverage by the best passage. `asked` counts the question's distinct terms.
-    `unknown` are names in the question that no passage has.
+    `unknown` are names in the question that no passage has, `rest` the best passage's coverage of
+    the other terms.
     """
 
     scores: NDArray[np.float64]
     context: float
     asked: int
     unknown: frozenset[str] = frozenset()
+    rest: float = 0.0
 
     @property
     def answers(self) -> bool:
         """Whether the best sentence is good enough; a short question must be about terms that
         occur, since "Kerberos authentication" is not answered by what authentication is. Nor is
-        it where names that don't occur are much of what is asked."""
-        if len(self.unknown) > NAMED * self.asked:
+        it where a name doesn't occur, unless one passage has nearly all of the rest."""
+        if self.unknown and self.rest < NAMED:
             return False
         best = float(self.scores.max(initial=0.0))
         known = self.asked > SHORT_QUESTION or self.context >= MIN_CONTEXT
@@ -172,7 +174,10 @@ def support(
     context = max((coverage(asked, held, weights) for held in passage_terms), default=0.0)
     own = np.array([coverage(asked, terms(sentence), weights) for sentence in sentences])
     unknown = _names(question) - _words(" ".join(passages))
-    return Support(0.6 * cosines + 0.2 * own + 0.2 * context, context, len(set(asked)), unknown)
+    others = set(asked) - {term for name in unknown for term in terms(name)}
+    rest = max((coverage(others, held, weights) for held in passage_terms), default=0.0)
+    scores = 0.6 * cosines + 0.2 * own + 0.2 * context
+    return Support(scores, context, len(set(asked)), unknown, rest)
 
 
 def _names(question: str) -> frozenset[str]:

@@ -13,13 +13,14 @@ from agents.grading.guard import guarded
 from agents.grading.invisible import DATAMARK
 
 _ADDRESSED: Final = re.compile(
-    r"[^.!?\n]*\b(?:system prompt|system message|developer message|new instructions?|"
+    r"\b(?:system prompt|system message|developer message|new instructions?|"
     r"(?:your|these|following) instructions|you must (?:now|always|answer|reply|say|call|use)|"
     r"(?:ai|language model|assistant|tutor|chatbot|llm)s?\s*[:,]\s*(?:you|please|do|say|reply|"
     r"answer|tell|write|print|call|use)|(?:reply|respond|answer) (?:only )?with\b|"
-    r"(?:call|use|invoke|run) the \w+ (?:tool|function)|print (?:the|your|all) )[^.!?\n]*[.!?]?",
+    r"(?:call|use|invoke|run) the \w+ (?:tool|function)|print (?:the|your|all) )",
     re.IGNORECASE,
 )
+_SENTENCE: Final = re.compile(r"[^.!?\n]++[.!?]?")
 
 
 def fence(*parts: str) -> str:
@@ -35,7 +36,12 @@ def spotlit(text: str, name: str) -> str:
 def datamarked(text: str) -> str:
     """`text` without hidden characters, a mark for each space of what reads as an instruction."""
     marked = guarded(text, len(text)).text
-    return _ADDRESSED.sub(lambda found: re.sub(r"\s", DATAMARK, found.group()), marked)
+    return _SENTENCE.sub(_marked, marked)
+
+
+def _marked(sentence: re.Match[str]) -> str:
+    text = sentence.group()
+    return re.sub(r"\s", DATAMARK, text) if _ADDRESSED.search(text) else text
 
 
 def unmarked(text: str) -> str:
