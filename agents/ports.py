@@ -194,6 +194,7 @@ class WebProblem(StrEnum):
 
     NOT_CONFIGURED = "NOT_CONFIGURED"
     SWITCHED_OFF = "SWITCHED_OFF"
+    NOT_APPROVED = "NOT_APPROVED"
     QUOTA = "QUOTA"
     REFUSED = "REFUSED"
     BUSY = "BUSY"
@@ -256,9 +257,23 @@ class Embedders(Protocol):
         """What embeds searches, of which it keeps some. Raises `EmbeddingUnavailable`."""
         ...
 
+    def provider(self, model: str) -> str:
+        """Who gets the texts; `offline` where they stay in this server."""
+        ...
+
 
 class EmbeddingUnavailable(Exception):
     """The model is not installed, not configured, or does not answer; the message says which."""
+
+
+class ProviderNotApproved(EmbeddingUnavailable):
+    """The organization does not let its texts go to the model's provider."""
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(
+            f"This organization has not approved {provider}, whose model searches; an admin does "
+            "so with approveProvider."
+        )
 
 
 class AnswerSink(Protocol):

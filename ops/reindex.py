@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from agents.models.embedders.choice import EmbeddingModels, price_per_million
 from agents.ports import Embedder
-from persistence import embeddings
+from persistence import embeddings, providers
 from persistence.database import Database, Duplicate
 from persistence.lifecycle.embeddings import IndexState
 from resolvers.refusals import Refusal, RefusalCode
@@ -53,6 +53,7 @@ async def reindex(
     are indexed by both models. Raises `Refusal` and `EmbeddingUnavailable`.
     """
     embedder = models.documents(model)
+    await _check_approved(database, models.provider(model))
     await embedder.embed(["ready"])  # a wrong key or name is found before anything is changed
     try:
         async with database.transaction() as connection:
@@ -70,6 +71,17 @@ async def reindex(
     await _fill(database, embedder, model, progress)
     async with database.transaction() as connection:
         return await embeddings.switch(connection, model)
+
+
+async def _check_approved(database: Database, provider: str) -> None:
+    async with database.read() as connection:
+        unapproving = await providers.unapproving(connection, provider)
+    if unapproving:
+        raise Refusal(
+            RefusalCode.FORBIDDEN,
+            f"{', '.join(unapproving[:5])} would send course material to {provider} without having "
+            "approved it: an admin of each does so with approveProvider.",
+        )
 
 
 async def abandon(database: Database) -> str:

@@ -156,7 +156,7 @@ class RequestContexts:
             correlation_id=operation.correlation_id,
             now=self.now,
             issue_access=self.resources.issue_access,
-            flows=self.resources.seating.flows,
+            flows=self.resources.flows,
             renew=lambda: self.context(principal, operation),
         )
 

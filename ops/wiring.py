@@ -1,7 +1,7 @@
 """Everything a process holds, opened in order and closed in reverse."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +13,7 @@ from agents.grading.statistical.members import OfflineMembers
 from agents.grading.team import GradingTeam
 from agents.models.embedders.choice import Access, EmbeddingModels
 from agents.models.embedding import MiniLM
+from agents.models.flows import WEB_SEARCH, DataFlow
 from agents.ports import Account, PassageSearch
 from agents.seating import Seating
 from agents.study.members import offline_members
@@ -83,6 +84,11 @@ class Resources:
             session_id=viewer.session_id,
             real_user_id=viewer.user_id,
         )
+
+    def flows(self, chosen: Iterable[tuple[str, str]]) -> Sequence[DataFlow]:
+        """What leaves the server; `chosen` are roles and models an organization chose."""
+        web = () if self.web is None else (WEB_SEARCH,)
+        return (*self.seating.flows(chosen), *web)
 
     def work(self) -> WorkResources:
         """What the worker's handlers are given."""

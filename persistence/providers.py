@@ -7,6 +7,8 @@ from uuid import UUID
 from sqlalchemy import select, update
 
 from persistence.database import Connection, add, change, fetch, fetch_one
+from persistence.tables.documents import chunks
+from persistence.tables.identity import organizations
 from persistence.tables.privacy import ApprovedProviderRow, approved_providers
 
 OFFLINE = "offline"
@@ -29,6 +31,24 @@ async def provider_approved(
         ApprovedProviderRow,
     )
     return found is not None and region in {None, found.region}
+
+
+async def unapproving(connection: Connection, provider: str) -> Sequence[str]:
+    """The short names of organizations with course material that do not approve of a provider."""
+    if provider == OFFLINE:
+        return []
+    approval = select(approved_providers.c.id).where(
+        approved_providers.c.organization_id == organizations.c.id,
+        approved_providers.c.provider == provider,
+        approved_providers.c.withdrawn_at.is_(None),
+    )
+    material = select(chunks.c.id).where(chunks.c.organization_id == organizations.c.id)
+    rows = await connection.scalars(
+        select(organizations.c.slug)
+        .where(material.exists(), ~approval.exists())
+        .order_by(organizations.c.slug)
+    )
+    return rows.all()
 
 
 async def approved(connection: Connection, organization_id: UUID) -> Sequence[ApprovedProviderRow]:

@@ -12,7 +12,9 @@ from agents.documents.chunking import TextChunk, chunk
 from agents.documents.extracted import WITHOUT_TEXT, ExtractedText, ExtractionFailure
 from agents.documents.languages import language_of
 from agents.documents.reading import read_file
-from persistence import documents_work, embeddings, streams
+from agents.ports import ProviderNotApproved
+from persistence import documents_work, embeddings, providers, streams
+from persistence.database import Connection
 from persistence.documents_work import UNREADABLE, IngestLost, NewChunk
 from persistence.identifiers import uuid7
 from persistence.lifecycle.documents import DocumentEvent, DocumentState
@@ -72,6 +74,8 @@ async def _ingest(resources: WorkResources, document_id: UUID, original: Origina
         logger.info("document %s: taken over or deleted meanwhile", document_id)
     except ExtractionFailure as failure:
         await ingest.fail(failure)
+    except ProviderNotApproved as refused:
+        await ingest.refuse(refused)
     except Exception as error:
         logger.exception("document %s: %s", document_id, type(error).__name__)
         await ingest.retry()
@@ -111,6 +115,12 @@ class _Ingest:
             DocumentEvent.FIND_NO_TEXT if empty else DocumentEvent.FAIL,
             {"code": failure.code, "message": failure.message, "advice": failure.advice},
         )
+
+    async def refuse(self, refused: ProviderNotApproved) -> None:
+        """Ends the ingest of a text that may not leave for the provider that indexes it."""
+        failure = {"code": "PROVIDER_NOT_APPROVED", "message": str(refused)}
+        failure["advice"] = "Upload it again once the provider is approved."
+        await self._end(DocumentEvent.FAIL, failure)
 
     async def retry(self) -> None:
         """Has it tried again, or ends it when that was the last try."""
@@ -185,9 +195,17 @@ class _Ingest:
         default = self._resources.embedders.default
         async with self._resources.database.transaction() as connection:
             live = await embeddings.live_indexes(connection)
-            if live:
-                return [index.model for index in live]
-            return [await embeddings.ensure_serving(connection, default)]
+            models = [index.model for index in live]
+            models = models or [await embeddings.ensure_serving(connection, default)]
+            for model in models:
+                await self._check_approved(connection, model)
+        return models
+
+    async def _check_approved(self, connection: Connection, model: str) -> None:
+        provider = self._resources.embedders.provider(model)
+        organization_id = self._document.organization_id
+        if not await providers.provider_approved(connection, organization_id, provider):
+            raise ProviderNotApproved(provider)
 
     def _counter(self) -> "_Count":
         embedder = self._resources.embedder

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from agents.models.flows import DataFlow
-from persistence import providers, usage
+from agents.models.flows import SEARCH, DataFlow, flow_of_search
+from persistence import embeddings, providers, usage
 from persistence.database import Database, Duplicate
 from persistence.tables.privacy import ApprovedProviderRow
 from resolvers import checks
@@ -52,6 +52,12 @@ async def list_data_flows(context: RequestContext) -> list[JudgedFlow]:
     async with context.database.read() as connection:
         rows = await providers.approved(connection, organization_id)
         chosen = await usage.all_choices(connection, organization_id)
+        live = [index.model for index in await embeddings.live_indexes(connection)]
+    models = live or [context.embedders.default]
+    flows = [
+        *(f for f in context.flows([(c.role, c.models) for c in chosen]) if f.feature != SEARCH),
+        *(flow_of_search(context.embedders.provider(model), model) for model in models),
+    ]
     regions = {row.provider: row.region for row in rows}
     return [
         JudgedFlow(
@@ -59,7 +65,7 @@ async def list_data_flows(context: RequestContext) -> list[JudgedFlow]:
             flow.provider == providers.OFFLINE
             or (flow.provider in regions and flow.region in {None, regions[flow.provider]}),
         )
-        for flow in context.flows([(one.role, one.models) for one in chosen])
+        for flow in flows
     ]
 
 

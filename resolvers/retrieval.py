@@ -9,8 +9,14 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.ports import Embedders, EmbeddingUnavailable, Passage
-from persistence import documents, embeddings, retrieval
+from agents.ports import (
+    AgentFailure,
+    Embedders,
+    EmbeddingUnavailable,
+    Passage,
+    ProviderNotApproved,
+)
+from persistence import documents, embeddings, providers, retrieval
 from persistence.database import Database
 from persistence.keyset import Page
 from persistence.retrieval import PassageRow, PassageScope
@@ -45,16 +51,20 @@ class Span:
 
 
 async def _embedded(
-    database: Database, embedders: Embedders, query: str
+    database: Database, embedders: Embedders, organization_id: UUID, query: str
 ) -> tuple[str, NDArray[np.float32]] | None:
     """The model that serves and the query's vector by it; None where nothing was ever indexed.
 
-    No connection is held while the query is embedded. Raises `EmbeddingUnavailable`.
+    No connection is held while the query is embedded. Raises `EmbeddingUnavailable`, and
+    `ProviderNotApproved` where the query may not leave for the model's provider.
     """
     async with database.read() as connection:
         model = await embeddings.serving_model(connection)
-    if model is None:
-        return None
+        if model is None:
+            return None
+        provider = embedders.provider(model)
+        if not await providers.provider_approved(connection, organization_id, provider):
+            raise ProviderNotApproved(provider)
     (vector,) = await embedders.queries(model).embed([query])
     return model, vector
 
@@ -72,7 +82,11 @@ async def search_documents(
     asked = _checked_query(query)
     courses, chosen = await _readable(context, course_ids, document_ids)
     try:
-        embedded = await _embedded(context.database, context.embedders, asked)
+        embedded = await _embedded(
+            context.database, context.embedders, context.viewer.organization_id, asked
+        )
+    except ProviderNotApproved as error:
+        raise Refusal(RefusalCode.FORBIDDEN, str(error)) from error
     except EmbeddingUnavailable as error:
         logger.warning("search: %s", error)
         raise Refusal(
@@ -176,8 +190,11 @@ class CourseSearch:
     course_id: UUID
 
     async def search(self, query: str, limit: int) -> Sequence[Passage]:
-        """Best first."""
-        embedded = await _embedded(self.database, self.embedders, query)
+        """Best first. Raises `AgentFailure` where the query may not leave the server."""
+        try:
+            embedded = await _embedded(self.database, self.embedders, self.organization_id, query)
+        except ProviderNotApproved as error:
+            raise AgentFailure(str(error), retryable=False) from error
         if embedded is None:
             return []
         model, vector = embedded

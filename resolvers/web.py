@@ -7,7 +7,7 @@ from uuid import UUID
 from agents.ports import WebProblem, WebSearch
 from agents.web.domains import DomainPolicy, domain
 from agents.web.search import NoWebSearch
-from persistence import courses, web
+from persistence import courses, providers, web
 from persistence.database import Database
 from persistence.tables.courses import CourseRow
 from persistence.tables.web import WebPolicyRow, WebSourceRow
@@ -20,6 +20,8 @@ from resolvers.ordering import optional
 from resolvers.work import WorkResources
 
 MOST_DOMAINS = 100
+TAVILY = "tavily"
+"""The provider of the web search, as it is approved."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ async def search_for(resources: WorkResources, organization_id: UUID, course_id:
     if resources.web_search is None:
         return NoWebSearch()
     async with resources.database.read() as connection:
+        if not await providers.provider_approved(connection, organization_id, TAVILY):
+            return NoWebSearch(WebProblem.NOT_APPROVED)
         policy = await web.policy_of(connection, organization_id, course_id)
     if policy is None:
         policy = WebPolicyRow(course_id=course_id, organization_id=organization_id)

@@ -24,6 +24,10 @@ class NamedEmbedders:
         """See `Embedders.queries`."""
         return self.documents(model)
 
+    def provider(self, model: str) -> str:  # noqa: ARG002 - the port's name
+        """See `Embedders.provider`."""
+        return "offline"
+
 
 def only(embedder: Any) -> NamedEmbedders:
     """The one model, by its name."""

@@ -17,6 +17,7 @@ from agents.study.team import StudyTeam
 from ops.file_fetching import GuardedFetcher
 from ops.file_links import SignedLinks
 from ops.signing_keys import SigningKeys
+from persistence import providers
 from persistence.backends import open_bus
 from persistence.bus import Bus
 from persistence.database import Database, add
@@ -25,6 +26,7 @@ from persistence.objects import open_storage
 from persistence.roles import Role
 from persistence.tables.courses import CourseRow, EnrollmentRow
 from persistence.tables.identity import OrganizationRow, RoleGrantRow, UserRow
+from persistence.tables.privacy import ApprovedProviderRow
 from persistence.users import Proof, find_viewer
 from resolvers import documents, mutations
 from resolvers.access import Permission
@@ -86,6 +88,18 @@ class StudyWorld:
     ann: UUID
     bob: UUID
     files: Files
+
+    async def approve(self, provider: str) -> None:
+        """Lets the organization's data go to a provider."""
+        async with self.database.transaction() as connection:
+            row = ApprovedProviderRow(
+                organization_id=self.organization_id,
+                provider=provider,
+                region="EU",
+                approved_by=self.instructor,
+                reason="test",
+            )
+            await providers.approve(connection, row)
 
     async def context(self, user_id: UUID) -> RequestContext:
         """A context with the rights this person has now, which can be renewed."""

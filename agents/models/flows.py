@@ -20,10 +20,16 @@ class DataFlow:
     retention: str | None
 
 
+SEARCH: Final = "search"
+
 FLOWS: Sequence[DataFlow] = (
     DataFlow("grading", "offline", "statistical grader", None, (), None),
     DataFlow("study", "offline", "extractive tutor", None, (), None),
-    DataFlow("search", "offline", "all-MiniLM-L6-v2", None, (), None),
+    DataFlow(SEARCH, "offline", "all-MiniLM-L6-v2", None, (), None),
+)
+
+WEB_SEARCH = DataFlow(
+    "web search", "tavily", "search", None, ("a query without e-mail addresses and numbers",), None
 )
 
 _SENT: Final[Mapping[str, Sequence[str]]] = {
@@ -38,6 +44,12 @@ _SENT: Final[Mapping[str, Sequence[str]]] = {
         "anchor papers and passages of course material",
     ),
 }
+
+
+def flow_of_search(provider: str, model: str) -> DataFlow:
+    """What a search by this embedding model sends."""
+    sent = ("passages of course material", "search queries, the tutor's and graders' too")
+    return DataFlow(SEARCH, provider, model, None, () if provider == "offline" else sent, None)
 
 
 def flows_of(feature: str, chains: Iterable[Chain], catalogue: Catalogue) -> Sequence[DataFlow]:

@@ -96,6 +96,7 @@ def abstention(
 _WEB_PROBLEMS: Final = {
     WebProblem.NOT_CONFIGURED: "no web search is set up here",
     WebProblem.SWITCHED_OFF: "your course has switched it off",
+    WebProblem.NOT_APPROVED: "your organization has not approved the search service",
     WebProblem.QUOTA: "today's searches of your organization are used up; try again tomorrow",
     WebProblem.REFUSED: "the search service refuses our key; an operator has to look at it",
     WebProblem.BUSY: "the search service is busy; try again in a few minutes",

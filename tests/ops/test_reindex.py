@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from agents.models.embedders.choice import Access, EmbeddingModels
-from agents.ports import EmbeddingUnavailable
+from agents.ports import AgentFailure, EmbeddingUnavailable
 from ops.reindex import abandon, estimate, give_up_or_drop, reindex
 from persistence import embeddings
 from persistence.cache import MemoryCache
@@ -72,6 +72,7 @@ async def site(study_world: StudyWorld, server: EmbeddingServer) -> AsyncIterato
     )
     work = study_world.work()
     object.__setattr__(work, "embedders", models)
+    await study_world.approve(models.provider(NEW))
     yield Site(study_world, server, models, work)
     await models.close()
 
@@ -143,6 +144,9 @@ async def test_an_ingest_under_way_gets_the_vectors_of_a_build_that_begins(site:
     class Models:
         default = built_in.name
 
+        def provider(self, model: str) -> str:
+            return site.models.provider(model)
+
         def documents(self, model: str) -> Any:
             return BeginsMeanwhile() if model == built_in.name else site.models.documents(model)
 
@@ -165,6 +169,26 @@ async def test_a_build_can_be_given_up_and_begun_again(site: Site) -> None:
     assert await reindex(database, site.models, NEW, quiet) == old
     assert await reindex(database, site.models, old, quiet) == NEW
     assert len(await site.found()) == 4
+
+
+async def test_nothing_goes_to_a_provider_that_is_not_approved(site: Site) -> None:
+    database, world = site.world.database, site.world
+    await reindex(database, site.models, NEW, quiet)
+    async with database.transaction() as connection:
+        await connection.execute(text("UPDATE approved_provider SET withdrawn_at = now()"))
+    sent = len(site.server.texts)
+    with pytest.raises(AgentFailure, match="approveProvider") as failure:
+        await site.found()
+    assert not failure.value.retryable
+    late = await world.upload("late.md", "A late page about packets.")
+    await ingest_document(site.work, late)
+    async with database.read() as connection:
+        sql = text("SELECT state, failure ->> 'code' FROM document WHERE id = :id")
+        row = (await connection.execute(sql, {"id": late})).one()
+    assert tuple(row) == ("FAILED", "PROVIDER_NOT_APPROVED")
+    with pytest.raises(Refusal, match="without having approved it"):
+        await reindex(database, site.models, "openai:other@8", quiet)
+    assert len(site.server.texts) == sent
 
 
 async def test_a_wrong_key_changes_nothing(site: Site) -> None:

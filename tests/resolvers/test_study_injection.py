@@ -12,12 +12,14 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from agents.ports import PassageSearch, WebFound, WebPage
+import pytest
+
+from agents.ports import PassageSearch, WebFound, WebPage, WebProblem, WebUnavailable
 from agents.study.members import model_members
 from agents.study.messages import CriticVerdict, Quotation, Route, StudyPlan, TutorAnswer, Verdict
 from agents.study.spotlight import datamarked
 from agents.study.team import StudyTeam
-from resolvers import study, web
+from resolvers import study, study_turns, web
 from resolvers.access import Permission
 from resolvers.documents_work import ingest_document
 from resolvers.global_ids import global_id
@@ -120,7 +122,7 @@ async def test_documents_history_and_other_peoples_text(study_world: StudyWorld)
 async def _ask_as(world: StudyWorld, user: UUID, session: UUID, text: str) -> UUID:
     return await world.change(
         user,
-        study.ask_question,
+        study_turns.ask_question,
         Permission.STUDY_ASK,
         session_id=global_id("StudySession", session),
         text=text,
@@ -143,6 +145,11 @@ async def test_a_page_of_the_web_is_data_and_is_cited(study_world: StudyWorld) -
     client = Obeying(Route.WEB)
     work = world.work(team_of(world, client))
     work = replace(work, web_search=lambda _policy, _quota: Web())
+    search = await web.search_for(work, world.organization_id, world.course_id)
+    with pytest.raises(WebUnavailable) as refused:
+        await search.search("time to live", 3)
+    assert refused.value.problem is WebProblem.NOT_APPROVED
+    await world.approve(web.TAVILY)
     reply = await ask(world, await session_of(world, world.ann), "What is the time to live?")
     await answer_message(work, reply)
     row = await message(world, reply)

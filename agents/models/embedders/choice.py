@@ -11,6 +11,7 @@ from agents.models.embedders.fast import FastEmbedder
 from agents.models.embedders.gemini import GeminiEmbedder
 from agents.models.embedders.remote import INGEST, SEARCH
 from agents.models.embedding import MiniLM
+from agents.models.names import OFFLINE
 from agents.ports import Embedder, EmbeddingUnavailable
 
 PROVIDERS: Final = ("embedded", "gemini", "openai", "fastembed")
@@ -101,6 +102,14 @@ class EmbeddingModels:
         built_in = model == self._built_in.name
         made: Embedder = self._built_in if built_in else self._one(model, "query")
         return CachedEmbedder(made, model, ModelName.parse(model).dimension, self._cache)
+
+    def provider(self, model: str) -> str:
+        """See `Embedders.provider`. One with an address of its own is named with it."""
+        provider = ModelName.parse(model).provider
+        if provider not in ("gemini", "openai"):
+            return OFFLINE
+        given = self._access.gemini_url if provider == "gemini" else self._access.openai_url
+        return f"{provider}@{given}" if given else provider
 
     async def close(self) -> None:
         """Closes what was made."""
