@@ -60,6 +60,7 @@ class DocumentFailureCode(StrEnum):
     FETCH_REFUSED = "FETCH_REFUSED"
     FETCH_FAILED = "FETCH_FAILED"
     DUPLICATE = "DUPLICATE"
+    NO_ROOM = "NO_ROOM"
     INTERNAL = "INTERNAL"
 
 
@@ -81,6 +82,7 @@ described_enum(
     FETCH_REFUSED="Its address may not be fetched, or does not lead to a file.",
     FETCH_FAILED="Its address did not answer, again and again.",
     DUPLICATE="The course has this file already.",
+    NO_ROOM="It was fetched, and its course or organization may not have so many bytes more.",
     INTERNAL="It broke down again and again on our side.",
 )
 described_enum(
