@@ -1,10 +1,12 @@
 """The storage of files, and how much may come into it, as configured."""
 
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
 
 from pydantic import SecretStr
 
+from agents.documents.extracted import Limits
 from ops.file_links import SignedLinks
 from ops.settings import Settings
 from persistence.objects import open_storage
@@ -22,6 +24,13 @@ def open_files(settings: Settings, links: SignedLinks) -> Files:
         secret_key=_plain(settings.storage_secret_key),
     )
     return Files(storage, links, _file_rules(settings), _fetch_rules(settings))
+
+
+def reading_limits(rules: FileRules) -> Limits:
+    """What reading a file may cost, where it may be as large as it may come."""
+    usual = Limits()
+    most = max(rules.document_bytes, rules.multipart_bytes)
+    return replace(usual, max_bytes=most, max_unpacked=max(usual.max_unpacked, 4 * most))
 
 
 def _plain(secret: SecretStr | None) -> str | None:

@@ -23,7 +23,7 @@ from ops.auth import AccessTokens
 from ops.embedded_postgres import embedded_postgres
 from ops.file_fetching import GuardedFetcher
 from ops.file_links import SignedLinks
-from ops.files import open_files
+from ops.files import open_files, reading_limits
 from ops.models import open_seating
 from ops.settings import Settings
 from ops.sign_in.login import PROVIDER_SECONDS, ProviderLogin
@@ -113,7 +113,8 @@ class Resources:
             asks_a_provider=self.seating.asks_a_provider,
             storage=self.files.storage,
             fetcher=GuardedFetcher(self.files.fetching),
-            document_bytes=self.files.rules.document_bytes,
+            file_rules=self.files.rules,
+            document_limits=reading_limits(self.files.rules),
             replaced_life=timedelta(days=self.settings.replaced_days) or None,
             lease_seconds=self.settings.lease_seconds,
             metrics=self.metrics,

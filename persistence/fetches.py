@@ -1,7 +1,8 @@
 """Documents whose file is still to be fetched."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from typing import cast
 from uuid import UUID
 
 from sqlalchemy import delete, func, select, update
@@ -56,10 +57,13 @@ async def finish(connection: Connection, document_id: UUID) -> DocumentRow | Non
 
 async def set_file(
     connection: Connection, document: DocumentRow, object_id: UUID, values: Mapping[str, object]
-) -> None:
+) -> DocumentRow:
     """Gives a document the file that was fetched: `byte_size`, `sha256`, names in `values`."""
-    await connection.execute(
-        update(documents).where(documents.c.id == document.id).values(**values)
+    changed = await connection.execute(
+        update(documents)
+        .where(documents.c.id == document.id)
+        .values(**values)
+        .returning(*documents.c)
     )
     await add(
         connection,
@@ -67,6 +71,7 @@ async def set_file(
             organization_id=document.organization_id, document_id=document.id, object_id=object_id
         ),
     )
+    return cast(DocumentRow, changed.one())
 
 
 async def fail(
@@ -83,13 +88,16 @@ async def fail(
 
 
 async def waiting(
-    connection: Connection, waiting_for: timedelta, limit: int
+    connection: Connection, waiting_for: timedelta, limit: int, *, besides: Collection[UUID]
 ) -> Sequence[DocumentFetchRow]:
-    """Fetches nobody has tried for so long, the oldest first."""
+    """Fetches nobody has tried for so long, the oldest first, without those named."""
     return await fetch(
         connection,
         select(document_fetches)
-        .where(document_fetches.c.updated_at < func.now() - waiting_for)
+        .where(
+            document_fetches.c.updated_at < func.now() - waiting_for,
+            document_fetches.c.document_id.not_in(besides),
+        )
         .order_by(document_fetches.c.updated_at)
         .limit(limit),
         DocumentFetchRow,

@@ -108,7 +108,9 @@ class LocalStorage:
         """As `ObjectStorage`."""
         try:
             file = await asyncio.to_thread((self._root / key).open, "rb")
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if not (self._root / key.partition("/")[0]).is_dir():
+                raise StorageDown("the folder is not there; is it mounted?") from error
             raise ObjectMissing(key) from None
         except OSError as error:
             raise StorageDown(error.strerror or type(error).__name__) from error

@@ -8,6 +8,8 @@ from pathlib import PurePath
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
+from agents.documents import media_types
+from agents.documents.extracted import ExtractionFailure
 from persistence import courses, documents, fetches, jobs, stored_objects, streams
 from persistence.database import Connection, add
 from persistence.lifecycle.documents import DocumentState
@@ -16,7 +18,7 @@ from persistence.tables.documents import DocumentFetchRow, DocumentRow
 from resolvers import checks, quotas
 from resolvers.access import Permission, missing
 from resolvers.context import RequestContext
-from resolvers.documents import announce_state, enqueue_ingest, file_name, recognise
+from resolvers.documents import announce_state, enqueue_ingest, file_name
 from resolvers.fetching import FetchCode, FetchedFile, FetchFailure, check_target
 from resolvers.global_ids import key_of
 from resolvers.mutations import Transaction
@@ -120,7 +122,9 @@ async def fetch_document(resources: WorkResources, document_id: UUID) -> None:
         await _fail(resources, document_id, _LOST)
         return
     try:
-        async with resources.fetcher.fetch(fetch.url, resources.document_bytes) as coming:
+        async with resources.fetcher.fetch(
+            fetch.url, resources.file_rules.document_bytes
+        ) as coming:
             stored = await _stored(resources, fetch, coming)
         await _take_in(resources, document_id, coming, stored)
     except FetchFailure as failure:
@@ -142,7 +146,7 @@ async def _stored(
         resources.storage,
         fetch.organization_id,
         coming.content,
-        most=resources.document_bytes,
+        most=resources.file_rules.document_bytes,
         too_large=lambda: AssertionError("the fetcher counts"),
     )
 
@@ -155,7 +159,7 @@ async def _take_in(
         if document is None:  # deleted meanwhile, or another worker was first
             await stored_objects.doom(connection, [stored.object_id])
             return
-        failure = await _unusable(connection, document, coming, stored)
+        failure = await _unusable(resources, connection, document, coming, stored)
         if failure is not None:
             await stored_objects.doom(connection, [stored.object_id])
             state = await fetches.fail(connection, document, failure)
@@ -167,17 +171,21 @@ async def _take_in(
                 "sha256": stored.sha256,
                 "media_type": _media_type(document, coming, stored),
             }
-            await fetches.set_file(connection, document, stored.object_id, values)
-            await enqueue_ingest(connection, document)
+            whole = await fetches.set_file(connection, document, stored.object_id, values)
+            await enqueue_ingest(connection, whole)
     await streams.announce(resources.bus)
 
 
 def _media_type(document: DocumentRow, coming: FetchedFile, stored: StoredFile) -> str:
-    return recognise(document.file_name, coming.media_type, stored.head, _URL)
+    return media_types.recognise(document.file_name, coming.media_type, stored.head)
 
 
 async def _unusable(
-    connection: Connection, document: DocumentRow, coming: FetchedFile, stored: StoredFile
+    resources: WorkResources,
+    connection: Connection,
+    document: DocumentRow,
+    coming: FetchedFile,
+    stored: StoredFile,
 ) -> Mapping[str, str] | None:
     same = await documents.document_with_content(connection, document.course_id, stored.sha256)
     if same is not None:
@@ -188,11 +196,18 @@ async def _unusable(
         }
     try:
         _media_type(document, coming, stored)
+        await quotas.check_fetched(resources.file_rules, connection, document, stored.byte_size)
+    except ExtractionFailure as failure:
+        return {
+            "code": failure.code,
+            "message": failure.message,
+            "advice": "Give the address of the file itself, not of a page about it.",
+        }
     except Refusal as refusal:
         return {
-            "code": "UNSUPPORTED_TYPE",
+            "code": FetchCode.NO_ROOM,
             "message": refusal.message,
-            "advice": "Give the address of the file itself, not of a page about it.",
+            "advice": "Make room, delete this document and have it fetched again.",
         }
     return None
 
@@ -209,7 +224,11 @@ async def _fail(resources: WorkResources, document_id: UUID, failure: FetchFailu
 
 
 async def sweep_fetches(resources: WorkResources, *, again_after: timedelta = AGAIN_AFTER) -> None:
-    """Has fetches tried again: of workers that died, and of hosts that were away."""
+    """Has fetches tried again: of workers that died, and of hosts that were away.
+
+    One whose job waits or runs is left to it, however long its file takes to come.
+    """
     async with resources.database.transaction() as connection:
-        for fetch in await fetches.waiting(connection, again_after, _SWEPT):
+        under_way = await jobs.outstanding(connection, FETCH)
+        for fetch in await fetches.waiting(connection, again_after, _SWEPT, besides=under_way):
             await _enqueue(connection, fetch.document_id, fetch.tries)

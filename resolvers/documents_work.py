@@ -18,7 +18,7 @@ from persistence.database import Connection
 from persistence.documents_work import UNREADABLE, IngestLost, NewChunk
 from persistence.identifiers import uuid7
 from persistence.lifecycle.documents import DocumentEvent, DocumentState
-from persistence.objects import StorageDown
+from persistence.objects import ObjectMissing, StorageDown
 from persistence.tables.documents import DocumentRow
 from resolvers import originals
 from resolvers.documents import announce_state, enqueue_ingest, replace_older
@@ -35,6 +35,12 @@ STUCK_AFTER = timedelta(minutes=5)
 WAITING_FOR = timedelta(seconds=10)
 _SWEPT = 100
 
+_MISSING = {
+    "code": "INTERNAL",
+    "message": "The file is not in this server's storage any more.",
+    "advice": "Upload it again, and tell the people who run this server.",
+}
+
 T = TypeVar("T")
 
 
@@ -49,8 +55,9 @@ class TokenCounter(Protocol):
 async def ingest_document(resources: WorkResources, document_id: UUID) -> None:
     """Makes an UPLOADED document searchable; does nothing when it is not (any more) UPLOADED.
 
-    A file without usable text ends as FAILED or NO_TEXT with a reason. While the object storage is
-    away the document stays UPLOADED. What goes wrong otherwise is tried again, three times in all.
+    A file without usable text ends as FAILED or NO_TEXT with a reason, and so does one that is not
+    in the storage. While the storage is away the document stays UPLOADED. What goes wrong otherwise
+    is tried again, three times in all.
     """
     try:
         async with originals.on_disk(resources, document_id) as original:
@@ -58,6 +65,24 @@ async def ingest_document(resources: WorkResources, document_id: UUID) -> None:
                 await _ingest(resources, document_id, original)
     except StorageDown as error:
         logger.warning("document %s waits: the object storage is away: %s", document_id, error)
+    except ObjectMissing:
+        logger.error("document %s: its original is not in the storage", document_id)  # noqa: TRY400 - no stack of interest
+        await _fail_missing(resources, document_id)
+
+
+async def _fail_missing(resources: WorkResources, document_id: UUID) -> None:
+    async with resources.database.transaction() as connection:
+        document = await documents_work.begin_ingest(connection, document_id)
+        if document is not None:
+            reached = await documents_work.move(
+                connection,
+                document,
+                DocumentState.EXTRACTING,
+                DocumentEvent.FAIL,
+                failure=_MISSING,
+            )
+            await announce_state(connection, document, reached)
+    await streams.announce(resources.bus)
 
 
 async def _ingest(resources: WorkResources, document_id: UUID, original: Original) -> None:

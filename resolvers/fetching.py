@@ -57,6 +57,7 @@ class FetchCode(StrEnum):
     FETCH_FAILED = "FETCH_FAILED"
     TOO_LARGE = "TOO_LARGE"
     DUPLICATE = "DUPLICATE"
+    NO_ROOM = "NO_ROOM"
 
 
 class FetchFailure(Exception):

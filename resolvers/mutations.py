@@ -14,7 +14,7 @@ from persistence import replays
 from persistence.database import Busy, Conflict, Connection
 from persistence.keyset import BadCursor
 from persistence.lifecycle.machine import InvalidTransition
-from persistence.objects import StorageDown
+from persistence.objects import ObjectMissing, StorageDown
 from persistence.streams import PENDING_TOPIC
 from resolvers.audit import Action, note_done, note_refused
 from resolvers.context import RequestContext
@@ -32,6 +32,11 @@ _UNDERSTOOD: Sequence[tuple[type[Exception], RefusalCode, str]] = (
         StorageDown,
         RefusalCode.UNAVAILABLE,
         "The storage of files does not answer. Try again shortly.",
+    ),
+    (
+        ObjectMissing,
+        RefusalCode.NOT_FOUND,
+        "The file is not in the storage any more. Upload it again.",
     ),
 )
 

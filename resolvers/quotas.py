@@ -5,6 +5,7 @@ from uuid import UUID
 from persistence import quotas
 from persistence.database import Connection
 from persistence.quotas import Usage
+from persistence.tables.documents import DocumentRow
 from resolvers.context import RequestContext
 from resolvers.files import FileRules
 from resolvers.refusals import Refusal, RefusalCode
@@ -47,6 +48,20 @@ async def check_document(
             f"(waiting_documents) is {most}. Send more once some of them are READY.",
         )
     _check_bytes(context.files.rules, used, byte_size)
+
+
+async def check_fetched(
+    rules: FileRules, connection: Connection, document: DocumentRow, byte_size: int
+) -> None:
+    """Raises `Refusal` LIMIT_EXCEEDED when the file that was fetched for a document may not stay.
+
+    Its size was not known when it was announced.
+    """
+    await quotas.one_at_a_time(connection, document.uploaded_by)
+    used = await quotas.usage(
+        connection, document.organization_id, document.course_id, document.uploaded_by
+    )
+    _check_bytes(rules, used, byte_size)
 
 
 async def _counted(

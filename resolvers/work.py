@@ -19,6 +19,7 @@ from persistence.database import Database
 from persistence.objects import ObjectStorage
 from resolvers.context import utc_now
 from resolvers.fetching import FileFetcher
+from resolvers.files import FileRules
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class WorkResources:
     storage: ObjectStorage
     fetcher: FileFetcher
     summariser: Summariser = field(default_factory=ExtractiveSummariser)
-    document_bytes: int = 100_000_000
-    """The largest file that is fetched."""
+    file_rules: FileRules = field(default_factory=FileRules)
+    """What may be fetched, which nobody had measured when it was asked for."""
     replaced_life: timedelta | None = None
     """Time after which replaced versions of documents are deleted; None: never."""
     asks_a_provider: Callable[[Account], bool] = lambda _: False

@@ -61,6 +61,7 @@ class DocumentFailureCode(StrEnum):
     FETCH_FAILED = "FETCH_FAILED"
     DUPLICATE = "DUPLICATE"
     PROVIDER_NOT_APPROVED = "PROVIDER_NOT_APPROVED"
+    NO_ROOM = "NO_ROOM"
     INTERNAL = "INTERNAL"
 
 
@@ -83,6 +84,7 @@ described_enum(
     FETCH_FAILED="Its address did not answer, again and again.",
     DUPLICATE="The course has this file already.",
     PROVIDER_NOT_APPROVED="The provider whose model indexes it is not approved.",
+    NO_ROOM="It was fetched, and its course or organization may not have so many bytes more.",
     INTERNAL="It broke down again and again on our side.",
 )
 described_enum(

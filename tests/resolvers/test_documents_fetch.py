@@ -10,12 +10,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from persistence import fetches
 from persistence.jobs import outstanding
 from persistence.objects import open_storage
 from resolvers import documents, documents_fetch
 from resolvers.access import Permission
 from resolvers.documents_fetch import FETCH, fetch_document, sweep_fetches
 from resolvers.documents_work import ingest_document, sweep_documents
+from resolvers.files import FileRules
 from resolvers.global_ids import global_id
 from resolvers.originals import sweep_objects
 from resolvers.refusals import Refusal, RefusalCode
@@ -81,7 +83,8 @@ async def test_what_does_not_come_has_a_reason(world: StudyWorld) -> None:
     async with listening(OUTSIDE) as host:
         host.answers |= {
             "/gone.md": answer(b"", status="404 Not Found"),
-            "/page": answer(b"\x89PNG\r\n\x1a\n", "Content-Type: image/png"),
+            "/page": answer(b"\x7fELF\x02\x01", "Content-Type: application/octet-stream"),
+            "/other.pdf": answer(b"<html>Sign in first</html>"),
             "/inward.md": answer(b"", "Location: http://127.0.0.1/x", status="302 Found"),
             "/big.md": answer(b"a" * 2_000),
             "/same.md": answer(ROUTING),
@@ -89,13 +92,53 @@ async def test_what_does_not_come_has_a_reason(world: StudyWorld) -> None:
         await world.upload("routing.md", ROUTING)
         for path, code in (
             ("/gone.md", "FETCH_FAILED"), ("/page", "UNSUPPORTED_TYPE"),
+            ("/other.pdf", "WRONG_TYPE"),
             ("/inward.md", "FETCH_REFUSED"), ("/big.md", "TOO_LARGE"), ("/same.md", "DUPLICATE"),
         ):  # fmt: skip
             key = await add(world, f"http://{OUTSIDE}:{host.port}{path}")
-            await fetch_document(replace(world.work(), document_bytes=1_000), key)
+            work = replace(world.work(), file_rules=FileRules(document_bytes=1_000))
+            await fetch_document(work, key)
             assert await failure(world, key) == code
     await sweep_objects(world.work())
     assert await count(world, "SELECT count(*) FROM stored_object") == 1
+
+
+async def test_what_there_is_no_room_for_does_not_stay(world: StudyWorld) -> None:
+    await world.upload("routing.md", ROUTING)
+    work = replace(world.work(), file_rules=FileRules(course_bytes=2 * len(ROUTING)))
+    async with listening(OUTSIDE) as host:
+        host.answers |= {f"/{n}.md": answer(b"# %d\n\n" % n + ROUTING) for n in range(2)}
+        for path in host.answers:
+            key = await add(world, f"http://{OUTSIDE}:{host.port}{path}")
+            await fetch_document(work, key)
+            assert await failure(world, key) == "NO_ROOM"
+    await sweep_objects(world.work())
+    assert await count(world, "SELECT count(*) FROM stored_object") == 1
+
+
+async def test_a_large_file_that_was_fetched_has_the_seat_of_large_ones(world: StudyWorld) -> None:
+    async with listening(OUTSIDE) as host:
+        host.answers["/large.txt"] = answer(b"A line of text.\n" * 70_000)
+        key = await add(world, f"http://{OUTSIDE}:{host.port}/large.txt")
+        await fetch_document(world.work(), key)
+    async with world.database.read() as connection:
+        assert await outstanding(connection, documents.INGEST_LARGE) == {key}
+        assert await outstanding(connection, documents.INGEST) == frozenset()
+
+
+async def test_a_file_that_comes_slowly_is_fetched_once(world: StudyWorld) -> None:
+    """While its job is a worker's, no second one is begun; when that is lost, one is."""
+    jobs = "SELECT count(*) FROM pgqueuer"
+    key = await add(world, f"http://{OUTSIDE}:9/slow.md")
+    async with world.database.transaction() as connection:
+        assert await fetches.begin(connection, key) is not None
+    for _ in range(3):
+        await sweep_fetches(world.work(), again_after=timedelta(0))
+    assert await count(world, jobs) == 1
+    async with world.database.transaction() as connection:
+        await connection.execute(text("DELETE FROM pgqueuer"))
+    await sweep_fetches(world.work(), again_after=timedelta(0))
+    assert await count(world, jobs) == 1
 
 
 async def test_a_host_that_is_away_is_asked_three_times(world: StudyWorld) -> None:

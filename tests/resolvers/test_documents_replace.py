@@ -19,6 +19,7 @@ from resolvers.mutations import perform
 from resolvers.originals import sweep_objects
 from resolvers.refusals import Refusal, RefusalCode
 from resolvers.retrieval import CourseSearch
+from tests.embedders import only
 from tests.resolvers.test_documents_work import chunks, count, document, state
 from tests.study_world import MATERIAL, File, StudyWorld, embedder, study_world  # noqa: F401 - fixtures
 
@@ -43,7 +44,7 @@ async def renew(world: StudyWorld, key: UUID, content: str, **values: Any) -> UU
 async def found(world: StudyWorld) -> set[UUID]:
     """The documents in which a search of a student finds something."""
     search = CourseSearch(
-        world.database, world.embedder, world.embedder.name, world.organization_id, world.course_id
+        world.database, only(world.embedder), world.organization_id, world.course_id
     )
     passages = await search.search("How does a router forward a packet?", 10)
     return {UUID(passage.document_id) for passage in passages}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from persistence import stored_objects
+from persistence import documents_work, stored_objects
 from persistence.objects import ObjectMissing, ObjectStorage, one_piece, open_storage
 from resolvers import documents
 from resolvers.access import Permission
@@ -17,7 +17,7 @@ from resolvers.global_ids import global_id
 from resolvers.originals import move_originals, sweep_objects
 from resolvers.refusals import Refusal, RefusalCode
 from tests.object_storage import s3_address, storage  # noqa: F401 - fixtures
-from tests.resolvers.test_documents_work import AT_ONCE, count, state
+from tests.resolvers.test_documents_work import AT_ONCE, count, document, state
 from tests.study_world import MATERIAL, StudyWorld, embedder, study_world  # noqa: F401 - fixtures
 
 ROUTING = MATERIAL["routing.md"]
@@ -87,7 +87,7 @@ async def test_a_refused_upload_leaves_nothing(world: StudyWorld) -> None:
     with pytest.raises(Refusal):
         await world.upload("notes.md", ROUTING, user_id=world.ann)
     with pytest.raises(Refusal):
-        await world.upload("slides.pdf", b"%PDF-1.7 \xe2\xe3", content_type="text/markdown")
+        await world.upload("program.md", b"\x7fELF\x02\x01")
     assert await keys(world) == []
     with pytest.raises(Refusal):
         await world.upload("big.txt", b"a" * 25_000_001)
@@ -113,6 +113,38 @@ async def test_a_storage_that_is_away_refuses_and_loses_nothing(
     assert await state(world, key) == "UPLOADED"
     await ingest_document(world.work(), key)
     assert await state(world, key) == "READY"
+
+
+async def test_an_original_that_is_gone_ends_its_document(world: StudyWorld) -> None:
+    kept, lost = [await world.upload(f"{n}.md", f"# {n}\n\n{ROUTING}") for n in "ab"]
+    async with world.database.read() as connection:
+        original = await documents_work.original_to_read(connection, lost)
+    assert original is not None
+    assert original.key is not None
+    await world.files.storage.delete([original.key])
+    for key in (lost, kept):
+        await ingest_document(world.work(), key)
+    assert (await state(world, kept), await state(world, lost)) == ("READY", "FAILED")
+    row = await document(world, lost)
+    assert row is not None
+    assert row.failure is not None
+    assert "Upload it again" in row.failure["advice"]
+    await sweep_documents(world.work(), stuck_after=AT_ONCE, waiting_for=AT_ONCE)
+    assert await state(world, lost) == "FAILED"
+
+
+async def test_a_folder_that_is_not_mounted_is_a_storage_that_is_away(
+    study_world: StudyWorld, tmp_path: Path
+) -> None:
+    key = await study_world.upload("routing.md", ROUTING)
+    (tmp_path / "originals").rename(tmp_path / "elsewhere")
+    (tmp_path / "originals").mkdir()
+    await ingest_document(study_world.work(), key)
+    assert await state(study_world, key) == "UPLOADED"
+    (tmp_path / "originals").rmdir()
+    (tmp_path / "elsewhere").rename(tmp_path / "originals")
+    await ingest_document(study_world.work(), key)
+    assert await state(study_world, key) == "READY"
 
 
 async def test_originals_of_the_database_move_into_the_storage(world: StudyWorld) -> None:
