@@ -50,7 +50,8 @@ async def test_hostile(world):
     people=await make_people(world)
     known={name.partition(" ")[0]: key for name,key in people.objects.items()}
     bad={}; n=0
-    for who in ("instructor","admin","owner"):
+    from collections import Counter; codes=Counter()
+    for who in ("instructor","admin"):
         client=people.clients[who]
         for name,field in SCHEMA.mutation_type.fields.items():
             if who=="owner" and name not in ("askQuestion","editQuestion","regenerateMessage","selectBranch","rememberFact","updateMemoryFact","shareStudySession","updateStudySession","createStudySession","submitAttempt","acceptInvitation","createUpload","exportPersonalData","signOutEverywhere","createApiToken"): continue
@@ -61,7 +62,7 @@ async def test_hostile(world):
                 vals={"String":STR,"ID":IDS+list(known.values())[:6],"Int":INT,"Float":FLT,"Decimal":DEC,"DateTime":DT,"Boolean":[None],"Upload":[1,{},"x",[]],"JSON":[{"a":1}]}.get(kind)
                 if kind=="list": 
                     inner=full(x.of_type,path[-1] if path else "",known)
-                    vals=[[],[inner]*3,[inner]*101,[inner]*1000]
+                    vals=[[],[inner]*3,[inner]*101]
                 if vals is None: print("KIND",kind); continue
                 for v in vals:
                     b=put(base,path,v)
@@ -69,10 +70,10 @@ async def test_hostile(world):
                     n+=1
                     try: a=await client.raw(doc,{"input":b})
                     except Exception as e: a={"exc":repr(e)}
-                    s=json.dumps(a)
+                    s=json.dumps(a); codes.update(__import__("re").findall(r"\"code\": \"(\w+)\"", s) or ["DONE"])
                     if "INTERNAL" in s or "exc" in a or "TIMEOUT" in s:
                         bad.setdefault((name,".".join(map(str,path))),[]).append((who,repr(v)[:80],s[:200]))
             if who!="owner" and name in ("suspendUser","erasePersonalData"): pass
-    sys.stderr.write(f"\nASKED {n}\n")
+    open("/tmp/attack4/codes.txt","w").write(f"{n} {codes} {bad}")
     for k,v in bad.items(): sys.stderr.write(f"BAD {k} {len(v)} {v[:3]}\n")
     assert not bad

@@ -1,5 +1,6 @@
 """Where one way to a right meets another: custom roles, allocations, invitations, the audit log."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,13 +10,13 @@ import pytest
 from ops.demo import documents as gql
 from resolvers.global_ids import global_id
 from tests.access.people import ALLOCATE
-from tests.access.test_blind_marking import BLIND, leaks, make, read_everything
+from tests.access.test_blind_marking import BLIND, FOLLOW, leaks, make, read_everything
 from tests.schema.test_custom_roles import CREATE as CREATE_ROLE
 from tests.schema.test_grants import REVOKE, UPDATE, refused
 from tests.schema.test_invitations import ACCEPT, RESEND, invited
 from tests.world import ADMIN, INSTRUCTOR, STUDENTS, World
 
-ANN = STUDENTS[0]
+ANN, BOB, _ = STUDENTS
 COORDINATOR = "coordinator@example.edu"
 WITHDRAW = """mutation($input: WithdrawAllocationInput!) { withdrawAllocation(input: $input) {
   allocation { id state } userErrors { code message path } } }"""
@@ -155,6 +156,33 @@ async def test_blind_wins_over_a_custom_role_of_everything(world: World) -> None
             data["auditEvents"]["nodes"] = [n for n in nodes if n["action"] != "enrolUsers"]
             marked.answers[place] = json.dumps(data)
     assert leaks(marked) == {}
+
+
+async def test_nobody_decides_about_their_own_grade(world: World) -> None:
+    """A student who helps to mark by a custom role, and an instructor who studies there too."""
+    assignment, question, _ = await world.assignment()
+    admin, instructor = await world.client(ADMIN), await world.client(INSTRUCTOR)
+    await admin.change(gql.ENROL, courseId=world.course_id, emails=[INSTRUCTOR])
+    await give_custom(
+        world, global_id("User", await world.user_id(ANN)), "GRADE_DECIDE", "GRADE_RELEASE"
+    )
+    people = [ANN, BOB, INSTRUCTOR]
+    keys = [await world.submit(e, assignment, question, "It forwards packets.") for e in people]
+    run = await instructor.change(gql.START_RUN, assignmentId=assignment)
+    async with instructor.follow(FOLLOW, {"id": run["id"]}) as events, asyncio.timeout(60):
+        async for _ in events:
+            pass
+    asked = (
+        "query($id: ID!) { node(id: $id) { ... on Submission { grade { ... on Grade { id } } } } }"
+    )
+    ann = await world.client(ANN)
+    graded = [(await ann.ask(asked, {"id": key}))["node"]["grade"]["id"] for key in keys]
+    for client, own in ((ann, graded[0]), (instructor, graded[2])):
+        change = {"gradeId": own, "scores": [], "reason": "I deserve it."}
+        assert await refused(client, gql.ADJUST, **change) == "FORBIDDEN"
+        assert await refused(client, gql.FINALISE, gradeIds=[own]) == "FORBIDDEN"
+        assert await refused(client, gql.RELEASE, gradeIds=[own]) == "FORBIDDEN"
+    await ann.change(gql.ADJUST, gradeId=graded[1], scores=[], reason="Right.")
 
 
 async def test_a_replay_after_the_role_is_gone_tells_nothing(world: World) -> None:
