@@ -2,7 +2,9 @@
 
 import logging
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.ports import Embedders, EmbeddingUnavailable, Passage
+from observability.metrics import Metrics
 from persistence import documents, embeddings, retrieval
 from persistence.database import Database
 from persistence.keyset import Page
-from persistence.retrieval import PassageRow, PassageScope
+from persistence.retrieval import PassageRow
+from persistence.scopes import PassageScope
 from persistence.tables.documents import ChunkRow
 from resolvers import checks
 from resolvers.access import Permission, missing
@@ -44,6 +48,15 @@ class Span:
     end: int
 
 
+@contextmanager
+def _counted(metrics: Metrics | None, part: str, caller: str) -> Iterator[None]:
+    """Counts the time of a part of a search that came to its end."""
+    started = time.perf_counter()
+    yield
+    if metrics is not None:
+        metrics.search(part, caller, time.perf_counter() - started)
+
+
 async def _embedded(
     database: Database, embedders: Embedders, query: str
 ) -> tuple[str, NDArray[np.float32]] | None:
@@ -72,7 +85,8 @@ async def search_documents(
     asked = _checked_query(query)
     courses, chosen = await _readable(context, course_ids, document_ids)
     try:
-        embedded = await _embedded(context.database, context.embedders, asked)
+        with _counted(context.metrics, "embedding", "api"):
+            embedded = await _embedded(context.database, context.embedders, asked)
     except EmbeddingUnavailable as error:
         logger.warning("search: %s", error)
         raise Refusal(
@@ -82,10 +96,11 @@ async def search_documents(
         return Page([], [], False, after is not None)
     model, vector = embedded
     scope = PassageScope(context.viewer.organization_id, courses, model, chosen)
-    async with context.database.read() as connection:
-        ranked = await retrieval.rank(connection, scope, asked, vector)
-        page = retrieval.page_of(ranked, size, after)
-        rows = await retrieval.passages(connection, scope, page.rows)
+    with _counted(context.metrics, "database", "api"):
+        async with context.database.read() as connection:
+            ranked = await retrieval.rank(connection, scope, asked, vector)
+            page = retrieval.page_of(ranked, size, after)
+            rows = await retrieval.passages(connection, scope, page.rows)
     cursors = dict(zip((r.candidate.id for r in page.rows), page.cursors, strict=True))
     return Page(
         [Hit(row, asked) for row in rows],
@@ -174,16 +189,21 @@ class CourseSearch:
     embedders: Embedders
     organization_id: UUID
     course_id: UUID
+    metrics: Metrics | None = None
+    caller: str = "study"
+    """Under what name its time is counted: `study` or `grading`."""
 
     async def search(self, query: str, limit: int) -> Sequence[Passage]:
         """Best first."""
-        embedded = await _embedded(self.database, self.embedders, query)
+        with _counted(self.metrics, "embedding", self.caller):
+            embedded = await _embedded(self.database, self.embedders, query)
         if embedded is None:
             return []
         model, vector = embedded
         scope = PassageScope(self.organization_id, [self.course_id], model)
-        async with self.database.read() as connection:
-            rows = await retrieval.search(connection, scope, query, vector, limit)
+        with _counted(self.metrics, "database", self.caller):
+            async with self.database.read() as connection:
+                rows = await retrieval.search(connection, scope, query, vector, limit)
         return [
             Passage(
                 chunk_id=str(row.id),
