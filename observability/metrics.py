@@ -22,6 +22,8 @@ SLOW = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 
 KINDS = ("query", "mutation", "subscription")
 PROVIDERS = ("gemini", "openai", "offline")
+SEARCH_PARTS = ("embedding", "database")
+SEARCHERS = ("api", "study", "grading")
 
 
 class Label:
@@ -58,6 +60,7 @@ class Metrics:
         self.registry = registry or CollectorRegistry()
         self._kind = Label(KINDS)
         self._provider = Label(PROVIDERS)
+        self._search_part, self._searcher = Label(SEARCH_PARTS), Label(SEARCHERS)
         # Clients choose an operation's name: the first come have a series, the rest share one.
         self._operation = Label(room=64)
         # What the program itself or its operator names: few, but not known here.
@@ -100,6 +103,13 @@ class Metrics:
         self._pool_in_use = self._gauge("db_pool_in_use", "Database connections lent out.")
         self._pool_size = self._gauge("db_pool_size", "Database connections the pool may hold.")
         self._cache = self._counter("cache_reads", "Reads of a cache.", ("tier", "result"))
+        self._search_seconds = Histogram(
+            "assay_search_seconds",
+            "Time of a passage search: embedding the query, and finding in the database.",
+            ("part", "caller"),
+            registry=self.registry,
+            buckets=FAST,
+        )
 
     def _declare_work(self) -> None:
         self._jobs = self._gauge("jobs", "Jobs in the queue.", ("entrypoint", "state"))
@@ -164,6 +174,11 @@ class Metrics:
     def cache_read(self, tier: str, *, hit: bool) -> None:
         """Count a read of the cache tier of this name."""
         self._cache.labels(self._name.bound(tier), "hit" if hit else "miss").inc()
+
+    def search(self, part: str, caller: str, seconds: float) -> None:
+        """Count a part of a passage search that ended: `embedding` or `database`, and for whom."""
+        labels = (self._search_part.bound(part), self._searcher.bound(caller))
+        self._search_seconds.labels(*labels).observe(seconds)
 
     def jobs_state(
         self, entrypoint: str, waiting: int, running: int, oldest_seconds: float

@@ -5,8 +5,8 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -24,10 +24,11 @@ from persistence.documents import add_document
 from persistence.embeddings import serving_model
 from persistence.migrations import migrate
 from persistence.objects import one_piece, open_storage
-from persistence.retrieval import PassageScope
+from persistence.scopes import PassageScope
 from persistence.tables.courses import CourseRow
 from persistence.tables.documents import DocumentRow
 from persistence.tables.identity import OrganizationRow, UserRow
+from persistence.text_ranking import matching
 from resolvers.documents_work import ingest_document
 from resolvers.originals import store
 from resolvers.refusals import Refusal, RefusalCode
@@ -132,14 +133,11 @@ def ndcg(ranked: Sequence[str], relevant: frozenset[str], depth: int = 10) -> fl
     return gained / sum(discounts[: len(relevant)])
 
 
-async def evaluate_retrieval(
-    collection: Collection, settings: Settings, progress: Progress
-) -> dict[str, dict[str, float]]:
-    """`{vector|text|fused: {ndcg@10, recall@100, p50_ms, p99_ms}}`.
+@asynccontextmanager
+async def open_evaluation(settings: Settings, threads: int = 2) -> AsyncIterator[WorkResources]:
+    """What an ingest is given, in a database of its own, which is thrown away.
 
-    Each document is a text file of one course in a database of its own, which is thrown away. A
-    ranking of passages counts each document once, by its best passage. Times are of the search in
-    the database, without embedding the query.
+    `threads` is how many cores the embedded model may use.
     """
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -150,17 +148,29 @@ async def evaluate_retrieval(
         await migrate(dsn)
         database = await stack.enter_async_context(open_database(dsn))
         bus = await stack.enter_async_context(open_bus(database))
-        model = MiniLM()
+        model = MiniLM(threads=threads)
         stack.callback(model.close)
         embedders = await stack.enter_async_context(embedding_models(settings, model, database))
         storage = open_storage((directory / "originals").as_uri())
         unused = cast(Any, None)  # nothing is graded, answered or fetched
-        work = WorkResources(database, bus, model, embedders, unused, unused, storage, unused)
-        scope, keys = await _ingest(work, collection, progress)
+        yield WorkResources(database, bus, model, embedders, unused, unused, storage, unused)
+
+
+async def evaluate_retrieval(
+    collection: Collection, settings: Settings, progress: Progress
+) -> dict[str, dict[str, float]]:
+    """`{vector|text|fused: {ndcg@10, recall@100, p50_ms, p99_ms}}`.
+
+    Each document is a text file of one course in a database of its own, which is thrown away. A
+    ranking of passages counts each document once, by its best passage. Times are of the search in
+    the database, without embedding the query.
+    """
+    async with open_evaluation(settings) as work:
+        scope, keys = await ingest(work, collection, progress)
         measured = {name: Measured() for name in ("vector", "text", "fused")}
         for query, relevant in collection.queries:
-            (vector,) = await embedders.queries(scope.model).embed([query])
-            async with database.read() as connection:
+            (vector,) = await work.embedders.queries(scope.model).embed([query])
+            async with work.database.read() as connection:
                 await _measure(connection, scope, query, vector, keys, relevant, measured)
         return {name: one.figures() for name, one in measured.items()}
 
@@ -180,8 +190,9 @@ async def _measure(
         return await retrieval.documents_of(connection, [key for key, *_ in found])
 
     async def words() -> list[UUID]:
-        exact = await retrieval.prepare(connection, scope) <= retrieval.RANKED_ROWS
-        found = await retrieval.matching(connection, scope, query, vector, DEPTH, exact=exact)
+        size = await retrieval.prepare(connection, scope)
+        large = size if size > retrieval.RANKED_ROWS else None
+        found = await matching(connection, scope, query, vector, DEPTH, large=large)
         return await retrieval.documents_of(connection, [key for key, *_ in found])
 
     async def both() -> list[UUID]:
@@ -204,9 +215,10 @@ async def _measure(
         measured[name].recall.append(len(relevant.intersection(ranked)) / len(relevant))
 
 
-async def _ingest(
+async def ingest(
     work: WorkResources, collection: Collection, progress: Progress
 ) -> tuple[PassageScope, dict[UUID, str]]:
+    """Every document as a text file of one course; the scope, and each one's key by its id."""
     organization, course, made = await _upload(work, collection)
     keys, done = list(made), 0
     for start in range(0, len(keys), AT_ONCE):

@@ -155,6 +155,7 @@ class RequestContexts:
             signed_in=viewer,
             correlation_id=operation.correlation_id,
             now=self.now,
+            metrics=self.resources.metrics,
             issue_access=self.resources.issue_access,
             flows=self.resources.flows,
             renew=lambda: self.context(principal, operation),

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from agents.models.flows import FLOWS, DataFlow
 from agents.ports import Embedders
+from observability.metrics import Metrics
 from persistence.bus import Bus
 from persistence.database import Database
 from persistence.followers import StreamFollowers
@@ -46,6 +47,8 @@ class RequestContext:
     signed_in: Viewer | None
     correlation_id: str
     now: Callable[[], datetime] = utc_now
+    metrics: Metrics | None = None
+    """What the process counts; None where nobody asks."""
     renew: Callable[[], Awaitable["RequestContext"]] | None = None
     """Reads the viewer's rights again; raises `Refusal` when they are gone."""
     checked: set[Permission] = field(default_factory=set)

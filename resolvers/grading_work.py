@@ -96,6 +96,8 @@ async def _grade_and_save(held: HeldTask, token: CancellationToken) -> None:
         resources.embedders,
         row.organization_id,
         row.course_id,
+        resources.metrics,
+        "grading",
     )
     account = Account(row.organization_id, row.course_id, row.id, chosen=chosen)
     team = resources.grading_team(search, account)

@@ -2,7 +2,9 @@
 
 import logging
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -16,10 +18,12 @@ from agents.ports import (
     Passage,
     ProviderNotApproved,
 )
+from observability.metrics import Metrics
 from persistence import documents, embeddings, providers, retrieval
 from persistence.database import Database
 from persistence.keyset import Page
-from persistence.retrieval import PassageRow, PassageScope
+from persistence.retrieval import PassageRow
+from persistence.scopes import PassageScope
 from persistence.tables.documents import ChunkRow
 from resolvers import checks
 from resolvers.access import Permission, missing
@@ -48,6 +52,15 @@ class Span:
 
     start: int
     end: int
+
+
+@contextmanager
+def _counted(metrics: Metrics | None, part: str, caller: str) -> Iterator[None]:
+    """Counts the time of a part of a search that came to its end."""
+    started = time.perf_counter()
+    yield
+    if metrics is not None:
+        metrics.search(part, caller, time.perf_counter() - started)
 
 
 async def _embedded(
@@ -82,9 +95,10 @@ async def search_documents(
     asked = _checked_query(query)
     courses, chosen = await _readable(context, course_ids, document_ids)
     try:
-        embedded = await _embedded(
-            context.database, context.embedders, context.viewer.organization_id, asked
-        )
+        with _counted(context.metrics, "embedding", "api"):
+            embedded = await _embedded(
+                context.database, context.embedders, context.viewer.organization_id, asked
+            )
     except ProviderNotApproved as error:
         raise Refusal(RefusalCode.FORBIDDEN, str(error)) from error
     except EmbeddingUnavailable as error:
@@ -96,10 +110,11 @@ async def search_documents(
         return Page([], [], False, after is not None)
     model, vector = embedded
     scope = PassageScope(context.viewer.organization_id, courses, model, chosen)
-    async with context.database.read() as connection:
-        ranked = await retrieval.rank(connection, scope, asked, vector)
-        page = retrieval.page_of(ranked, size, after)
-        rows = await retrieval.passages(connection, scope, page.rows)
+    with _counted(context.metrics, "database", "api"):
+        async with context.database.read() as connection:
+            ranked = await retrieval.rank(connection, scope, asked, vector)
+            page = retrieval.page_of(ranked, size, after)
+            rows = await retrieval.passages(connection, scope, page.rows)
     cursors = dict(zip((r.candidate.id for r in page.rows), page.cursors, strict=True))
     return Page(
         [Hit(row, asked) for row in rows],
@@ -188,19 +203,26 @@ class CourseSearch:
     embedders: Embedders
     organization_id: UUID
     course_id: UUID
+    metrics: Metrics | None = None
+    caller: str = "study"
+    """Under what name its time is counted: `study` or `grading`."""
 
     async def search(self, query: str, limit: int) -> Sequence[Passage]:
         """Best first. Raises `AgentFailure` where the query may not leave the server."""
         try:
-            embedded = await _embedded(self.database, self.embedders, self.organization_id, query)
+            with _counted(self.metrics, "embedding", self.caller):
+                embedded = await _embedded(
+                    self.database, self.embedders, self.organization_id, query
+                )
         except ProviderNotApproved as error:
             raise AgentFailure(str(error), retryable=False) from error
         if embedded is None:
             return []
         model, vector = embedded
         scope = PassageScope(self.organization_id, [self.course_id], model)
-        async with self.database.read() as connection:
-            rows = await retrieval.search(connection, scope, query, vector, limit)
+        with _counted(self.metrics, "database", self.caller):
+            async with self.database.read() as connection:
+                rows = await retrieval.search(connection, scope, query, vector, limit)
         return [
             Passage(
                 chunk_id=str(row.id),

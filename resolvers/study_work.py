@@ -102,6 +102,7 @@ async def _ask_team(
         resources.embedders,
         asked.organization_id,
         asked.course_id,
+        resources.metrics,
     )
     return await resources.study_team(search, account).answer(
         brief,

@@ -49,6 +49,7 @@ class DocumentRow(Stamped, table=True):
         ),
         Index("ix_document_replaced", "updated_at", postgresql_where="state = 'REPLACED'"),
         Index("ix_document_course", "organization_id", "course_id"),
+        Index("ix_document_not_searched", "course_id", postgresql_where="state <> 'READY'"),
         Index(
             "ix_document_waiting",
             "uploaded_by",
@@ -125,7 +126,7 @@ class ChunkRow(Stamped, table=True):
         CheckConstraint('0 <= "start" AND "start" < "end"', name="span"),
         one_of("location_kind", LOCATIONS),
         Index("ix_chunk_tsv", "tsv", postgresql_using="gin"),
-        Index("ix_chunk_course", "course_id"),
+        Index("ix_chunk_course", "course_id", "language"),
         Index("ix_chunk_document", "organization_id", "document_id"),
     )
     id: UUID = Field(default_factory=uuid7, primary_key=True)

@@ -1,10 +1,12 @@
 """Search at scale: recall against an exact scan, time and statements, by how much is in scope.
 
 Run: python -m tests.bench.retrieval [--chunks 200000] [--queries 100] [--dimension 384]
+                                     [--ingest 1000]
 It builds a corpus of clustered vectors and Zipf-distributed words in a PostgreSQL of its own.
 `vector` is the product's vector part, `search` all of it, without embedding the query: planning and
 execution in the database, by EXPLAIN. Baselines of the same run are an exact scan and HNSW without
-iterative scans. How well it finds: `assay evaluate retrieval`.
+iterative scans. How well it finds: `assay evaluate retrieval`. `--ingest` measures, instead, how
+fast so many chunks come in and what memory that takes (`tests.bench.ingest`).
 """
 
 import argparse
@@ -32,9 +34,10 @@ from persistence import retrieval
 from persistence.database import Connection, Database, add, open_database
 from persistence.embeddings import build_hnsw, ensure_serving, index_name
 from persistence.migrations import migrate
-from persistence.retrieval import PassageScope
+from persistence.scopes import PassageScope
 from persistence.tables.courses import CourseRow
 from persistence.tables.identity import OrganizationRow, UserRow
+from tests.bench import ingest
 
 SHARES = (0.001, 0.005, 0.05, 1.0)
 CHUNKS_A_DOCUMENT = 40
@@ -160,7 +163,7 @@ async def load(database: Database, corpus: Corpus) -> None:
 
 DOCUMENT = (
     "id organization_id course_id uploaded_by title file_name media_type byte_size sha256 language"
-    " state fence"
+    " state fence notes version"
 )
 VERSION = "id organization_id document_id number original text"
 CHUNK = (
@@ -172,7 +175,7 @@ EMBEDDING = "chunk_id model dimension organization_id course_id document_id embe
 
 def _document(corpus: Corpus, course: UUID, key: UUID) -> tuple[Any, ...]:
     about = (key, corpus.organization, course, corpus.person, "t", "t.txt", "text/plain", 1)
-    return (*about, str(key), "en", "READY", 1)
+    return (*about, str(key), "en", "READY", 1, "[]", 1)
 
 
 async def _copy(driver: Any, table: str, columns: str, records: list[Any]) -> None:
@@ -252,6 +255,11 @@ class Sent:
         result = await work()
         statements, total = list(self._statements), 0.0
         for sql, values in statements:
+            if sql.lstrip().startswith("EXPLAIN"):
+                planned = sql.replace("FORMAT JSON", "FORMAT JSON, SUMMARY")
+                (plan,) = (await connection.exec_driver_sql(planned, values)).scalar_one()
+                total += plan["Planning Time"]
+                continue
             explain = "EXPLAIN (ANALYZE, TIMING OFF, BUFFERS OFF, FORMAT JSON) " + sql
             (plan,) = (await connection.exec_driver_sql(explain, values)).scalar_one()
             total += plan["Planning Time"] + plan["Execution Time"]
@@ -379,6 +387,10 @@ if __name__ == "__main__":
     parser.add_argument("--chunks", type=int, default=200_000)
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--dimension", type=int, default=384)
+    parser.add_argument("--ingest", type=int)
     given = parser.parse_args()
+    if given.ingest is not None:
+        say(asyncio.run(ingest.run(given.ingest)))
+        sys.exit()
     with tempfile.TemporaryDirectory() as made:
         asyncio.run(run(Shape(given.chunks, given.queries, given.dimension), Path(made)))

@@ -70,6 +70,18 @@ def test_a_label_never_takes_more_values_than_it_declared(
             assert bound == given_value
 
 
+def test_a_search_is_timed_by_part_and_caller(metrics: Metrics) -> None:
+    metrics.search("embedding", "api", 0.02)
+    metrics.search("database", "study", 0.004)
+    for number in range(50):
+        metrics.search(f"part-{number}", f"caller-{number}", 0.1)
+    name = "assay_search_seconds"
+    assert value(metrics, f"{name}_count", part="embedding", caller="api") == 1
+    assert value(metrics, f"{name}_bucket", part="database", caller="study", le="0.005") == 1
+    assert value(metrics, f"{name}_bucket", part="database", caller="study", le="0.0025") == 0
+    assert value(metrics, f"{name}_count", part=OTHER, caller=OTHER) == 50
+
+
 def test_requests_to_providers_are_counted_with_bounded_labels() -> None:
     metrics = Metrics(with_process=False)
     for number in range(60):

@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from persistence import retrieval
 from persistence.database import add
-from persistence.retrieval import PassageRow, PassageScope
+from persistence.retrieval import PassageRow
+from persistence.scopes import PassageScope
 from persistence.tables.identity import OrganizationRow
 from resolvers.documents_work import ingest_document
 from resolvers.retrieval import CourseSearch
@@ -132,6 +133,43 @@ async def test_both_plans_rank_alike(
     exact = await bound.search("How many ports has the switch 7?", 5)
     monkeypatch.setattr(retrieval, "EXACT_ROWS", 0)
     monkeypatch.setattr(retrieval, "RANKED_ROWS", 0)
+    monkeypatch.setattr(retrieval, "CANDIDATES", 10)  # so few that HNSW need not be helped out
     large = await bound.search("How many ports has the switch 7?", 5)
     # how many chunks have a word is estimated there, so scores may differ
     assert exact[0].document_title == large[0].document_title == "7"
+
+
+async def test_what_hnsw_misses_is_found_by_comparing(study_world: StudyWorld) -> None:
+    world = study_world
+    await world.ingest()
+    (vector,) = await world.embedder.embed([QUESTION])
+    scope = PassageScope(world.organization_id, [world.course_id], world.embedder.name)
+    async with world.database.read() as connection:
+        await retrieval.prepare(connection, scope)
+        wanted = await retrieval.nearest(connection, scope, vector, 10, exact=True)
+        await connection.execute(text("SET LOCAL hnsw.iterative_scan = off"))
+        await connection.execute(text("SET LOCAL hnsw.ef_search = 1"))
+        found = await retrieval.nearest(connection, scope, vector, 10, exact=False)
+    assert [key for key, _ in found] == [key for key, _ in wanted]
+    assert len(found) == 3
+
+
+async def test_a_passage_is_searched_in_its_own_language(
+    study_world: StudyWorld, search: Search
+) -> None:
+    greek = "Οι δρομολογητές προωθούν τα πακέτα προς τον προορισμό τους."  # noqa: RUF001
+    await study_world.ingest({"notes.md": f"A router forwards packets.\n\n# Δίκτυα\n\n{greek}\n"})
+    best = (await search("δρομολογητή"))[0]
+    assert (best.language, best.text_rank) == ("el", 1)
+
+
+@pytest.mark.parametrize("words", [1, 9, 40, 90])
+async def test_a_query_of_any_length_is_ranked_by_its_words(
+    study_world: StudyWorld, search: Search, words: int
+) -> None:
+    await study_world.ingest()
+    query = " ".join(["discarded", *(f"unheard{number}" for number in range(words - 1))])
+    (best,) = [row for row in await search(query) if row.text_rank is not None]
+    assert best.heading_path == ["Routing", "Time to live"]
+    assert best.text_score is not None
+    assert best.text_score > 0

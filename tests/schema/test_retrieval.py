@@ -66,6 +66,10 @@ async def test_a_student_finds_the_passage_with_its_reasons(world: World) -> Non
     assert "longest matching prefix" in best["before"]["text"]
     assert best["after"] is None
 
+    counted = (await world.http.get("/metrics")).text
+    for part in ("embedding", "database"):
+        assert f'assay_search_seconds_count{{caller="api",part="{part}"}} 1.0' in counted
+
     chosen = {"documentIds": [keys["transport.md"]]}
     titles = {n["chunk"]["document"]["title"] for n in (await found(ann, chosen))["nodes"]}
     assert titles == {"transport"}
