@@ -101,7 +101,10 @@ class GuardedFetcher:
             headers={"Host": target.netloc.decode("ascii")},
             extensions={"sni_hostname": host},
         )
-        return await client.send(request, stream=True, follow_redirects=False)
+        try:
+            return await client.send(request, stream=True, follow_redirects=False)
+        except ValueError as error:  # the client looks at where it redirects to, although unasked
+            raise refused("It redirects to what is not an address.") from error
 
     async def _address(self, host: str, port: int) -> str:
         try:
@@ -119,9 +122,10 @@ class GuardedFetcher:
 def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
         target = httpx.URL(url) if base is None else base.join(url)
+        named = bool(target.host)  # decodes it, which fails for what is no internationalised name
     except (httpx.InvalidURL, ValueError, TypeError):
         raise refused("This is not an address.") from None
-    if not target.host:
+    if not named:
         raise refused("This is not an address.")
     return target
 

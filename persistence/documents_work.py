@@ -162,6 +162,20 @@ async def move(
     return reached
 
 
+async def beat(connection: Connection, document: DocumentRow) -> bool:
+    """Says that the ingest is alive; False when it is another's by now."""
+    done = await connection.execute(
+        update(documents)
+        .where(
+            documents.c.id == document.id,
+            documents.c.fence == document.fence,
+            documents.c.state.in_(WORKING),
+        )
+        .values(fence=document.fence)
+    )
+    return done.rowcount > 0
+
+
 async def save_text(
     connection: Connection,
     document: DocumentRow,

@@ -32,6 +32,9 @@ BATCH_CHUNKS = 32
 
 MOST_TRIES = 3
 STUCK_AFTER = timedelta(minutes=5)
+BEAT_SECONDS = 60.0
+"""A large text is read and cut for minutes, and a provider may take as long over a batch."""
+
 WAITING_FOR = timedelta(seconds=10)
 _SWEPT = 100
 
@@ -93,6 +96,7 @@ async def _ingest(resources: WorkResources, document_id: UUID, original: Origina
         await announce_state(connection, document, DocumentState.EXTRACTING)
     await streams.announce(resources.bus)
     ingest = _Ingest(resources, document, original)
+    beating = asyncio.create_task(_beat(resources, document))
     try:
         await ingest.run()
     except IngestLost:
@@ -104,6 +108,20 @@ async def _ingest(resources: WorkResources, document_id: UUID, original: Origina
     except Exception as error:
         logger.exception("document %s: %s", document_id, type(error).__name__)
         await ingest.retry()
+    finally:
+        beating.cancel()
+
+
+async def _beat(resources: WorkResources, document: DocumentRow) -> None:
+    """Keeps the sweeper from taking a slow ingest for a dead one."""
+    while True:
+        await asyncio.sleep(BEAT_SECONDS)
+        try:
+            async with resources.database.transaction() as connection:
+                if not await documents_work.beat(connection, document):
+                    return
+        except Exception:  # the next beat may come through
+            logger.warning("document %s: a beat was missed", document.id, exc_info=True)
 
 
 class _Ingest:

@@ -135,6 +135,8 @@ def check_target(scheme: str, host: str, port: int | None, user: bool, rules: Fe
         raise refused("An address with a user name or password is not fetched.")
     if port is not None and port not in PORTS.values() and not rules.networks:
         raise refused(f"Port {port} is not fetched from.")
+    if port is not None and not 0 < port < 65_536:
+        raise refused(f"There is no port {port}.")
     if not rules.hosts:
         raise refused("Fetching is switched off on this server (ASSAY_FETCH_HOSTS).")
     if not host_allowed(host, rules.hosts):

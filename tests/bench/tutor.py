@@ -34,12 +34,13 @@ from persistence.database import Database, add, open_database
 from persistence.documents import add_document
 from persistence.migrations import migrate
 from persistence.tables.courses import CourseRow
-from persistence.tables.documents import DocumentRow
+from persistence.tables.documents import DocumentRow, DocumentVersionRow
 from persistence.tables.identity import OrganizationRow, UserRow
 from resolvers.documents_work import ingest_document
 from resolvers.retrieval import CourseSearch
 from resolvers.work import WorkResources
 from tests.agents.study.conftest import MemoryLedger, RecordingSink, RecordingStages
+from tests.embedders import only
 
 QUESTIONS = Path(__file__).with_name("tutor_questions.json")
 MATERIAL = Path(__file__).parents[2] / "ops" / "demo" / "content"
@@ -85,14 +86,21 @@ async def demo_search(database: Database, model: MiniLM) -> AsyncIterator[Course
                 byte_size=len(content),
                 sha256=entry["key"],
             )
-            await add_document(connection, document, content)
+            await add_document(connection, document, None)
+            await add(
+                connection,
+                DocumentVersionRow(
+                    organization_id=organization.id, document_id=document.id, original=content
+                ),
+            )
             documents.append(document.id)
-    no_team = cast(Any, None)
+    unused = cast(Any, None)  # nobody is taught, and the originals lie in their rows
+    embedders = only(model)
     async with open_bus(database) as bus:
-        work = WorkResources(database, bus, model, model, model.name, no_team, no_team)
+        work = WorkResources(database, bus, model, embedders, *(unused,) * 4)
         for key in documents:
             await ingest_document(work, key)
-    yield CourseSearch(database, model, model.name, organization.id, course.id)
+    yield CourseSearch(database, embedders, organization.id, course.id)
 
 
 async def ask(question: dict[str, Any], search: CourseSearch, model: MiniLM) -> Asked:

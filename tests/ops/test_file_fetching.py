@@ -130,6 +130,17 @@ async def test_an_inner_address_in_any_spelling_is_refused(host: str) -> None:
         assert inside.asked == []
 
 
+@pytest.mark.parametrize(
+    "to", [f"http://{OUTSIDE}:99999/", "http://xn--/", "gopher://x/", "file:///x"]
+)
+async def test_a_redirect_to_no_address_is_refused(to: str) -> None:
+    async with listening(OUTSIDE) as host:
+        host.answers["/a"] = moved(to)
+        with pytest.raises(FetchFailure) as failed:
+            await fetched(f"http://{OUTSIDE}:{host.port}/a")
+    assert (failed.value.code, failed.value.again) == ("FETCH_REFUSED", False)
+
+
 async def test_a_redirect_inward_is_refused() -> None:
     async with listening(OUTSIDE) as outside, listening(INSIDE) as inside:
         outside.answers["/"] = moved(f"http://{INSIDE}:{inside.port}/latest/meta-data")

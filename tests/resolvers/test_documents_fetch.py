@@ -10,17 +10,22 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from agents.documents.extracted import ExtractionCode
+from ops.files import reading_limits
 from persistence import fetches
+from persistence.documents_work import UNREADABLE
 from persistence.jobs import outstanding
 from persistence.objects import open_storage
 from resolvers import documents, documents_fetch
 from resolvers.access import Permission
 from resolvers.documents_fetch import FETCH, fetch_document, sweep_fetches
 from resolvers.documents_work import ingest_document, sweep_documents
+from resolvers.fetching import FetchCode
 from resolvers.files import FileRules
 from resolvers.global_ids import global_id
 from resolvers.originals import sweep_objects
 from resolvers.refusals import Refusal, RefusalCode
+from schema.documents import DocumentFailureCode
 from tests.ops.test_file_fetching import OUTSIDE, RULES, answer, listening
 from tests.resolvers.test_documents_work import AT_ONCE, count, document, jobs_of, state
 from tests.study_world import MATERIAL, StudyWorld, embedder, study_world  # noqa: F401 - fixtures
@@ -213,3 +218,14 @@ async def test_it_is_off_unless_hosts_are_named(study_world: StudyWorld) -> None
     with pytest.raises(Refusal) as refused:
         await add(study_world, "https://docs.example.edu/a.md", user_id=study_world.ann)
     assert refused.value.code == RefusalCode.FORBIDDEN
+
+
+def test_every_reason_a_document_can_have_is_in_the_schema() -> None:
+    codes = {*ExtractionCode, *FetchCode, UNREADABLE["code"]}
+    assert {str(code) for code in codes} == {str(code) for code in DocumentFailureCode}
+
+
+def test_a_document_that_may_come_may_be_read() -> None:
+    limits = reading_limits(FileRules(document_bytes=1_000_000_000))
+    assert limits.max_bytes == 1_000_000_000
+    assert limits.max_unpacked >= limits.max_bytes

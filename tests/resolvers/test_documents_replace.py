@@ -18,7 +18,7 @@ from resolvers.global_ids import global_id
 from resolvers.mutations import perform
 from resolvers.originals import sweep_objects
 from resolvers.refusals import Refusal, RefusalCode
-from resolvers.retrieval import CourseSearch
+from resolvers.retrieval import CourseSearch, search_documents
 from tests.embedders import only
 from tests.resolvers.test_documents_work import chunks, count, document, state
 from tests.study_world import MATERIAL, File, StudyWorld, embedder, study_world  # noqa: F401 - fixtures
@@ -75,6 +75,24 @@ async def test_the_old_version_serves_until_the_new_one_can(study_world: StudyWo
     back = await renew(world, new, OLD)
     await ingest_document(world.work(), back)
     assert await found(world) == {back}
+
+
+async def test_a_replaced_document_is_read_by_its_id_and_never_searched(
+    study_world: StudyWorld,
+) -> None:
+    """Not by naming it either; and one that is not ready is unknown to a student."""
+    world = study_world
+    (old,) = await world.ingest({"routing.md": OLD})
+    new = await renew(world, old, NEW)
+    student = await world.context(world.ann)
+    with pytest.raises(Refusal) as refused:
+        await search_documents(student, None, [global_id("Document", new)], "router", 10, None)
+    assert refused.value.code == RefusalCode.NOT_FOUND
+    await ingest_document(world.work(), new)
+    both = [global_id("Document", key) for key in (old, new)]
+    page = await search_documents(student, None, both, "router", 10, None)
+    assert {hit.passage.document_id for hit in page.rows} == {new}
+    assert not (await search_documents(student, None, both[:1], "router", 10, None)).rows
 
 
 async def test_a_new_version_that_fails_changes_nothing(study_world: StudyWorld) -> None:

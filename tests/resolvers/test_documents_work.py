@@ -3,6 +3,7 @@
 # ruff: noqa: F811 - a fixture is asked for under the name it was imported by
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -259,6 +260,40 @@ async def test_a_stalled_worker_writes_nothing_after_the_takeover(
     await stalled
     assert await state(world, key) == "READY"
     assert [c.id for c in await chunks(world, key)] == before
+
+
+async def test_a_slow_ingest_is_not_taken_over(
+    study_world: StudyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that it is alive while one step takes longer than a dead worker is waited for."""
+    monkeypatch.setattr("resolvers.documents_work.BEAT_SECONDS", 0.05)
+    key = await study_world.upload("routing.md", MATERIAL["routing.md"])
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        name = study_world.embedder.name
+
+        async def embed(self, texts: Sequence[str]) -> Any:
+            began.set()
+            await go_on.wait()
+            return await study_world.embedder.embed(texts)
+
+    work = replace(study_world.work(), embedders=only(Slow()))
+    ingest = asyncio.create_task(ingest_document(work, key))
+    await began.wait()
+    async with study_world.database.transaction() as connection:
+        await connection.execute(text("ALTER TABLE document DISABLE TRIGGER touch_document"))
+        await connection.execute(text("UPDATE document SET updated_at = now() - interval '1 h'"))
+        await connection.execute(text("ALTER TABLE document ENABLE TRIGGER touch_document"))
+    old = "SELECT count(*) FROM document WHERE updated_at < now() - interval '1 min'"
+    async with asyncio.timeout(30):
+        while await count(study_world, old):  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.01)
+    await sweep_documents(study_world.work())
+    go_on.set()
+    await ingest
+    assert await state(study_world, key) == "READY"
+    assert await count(study_world, "SELECT fence FROM document") == 1
 
 
 async def test_what_breaks_down_three_times_fails(study_world: StudyWorld) -> None:
