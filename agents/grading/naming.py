@@ -88,7 +88,7 @@ def folded(source: str) -> Folded:
 
 def _sound(character: str) -> str:
     if character.isalnum():
-        return romanised(character)[0]
+        return romanised(unicodedata.normalize("NFKC", character))[0]
     return unicodedata.normalize("NFKC", character.translate(_SPELLING))
 
 
@@ -163,8 +163,8 @@ class _Written:
 
 @lru_cache(maxsize=64)
 def _written(identity: Identity) -> _Written:
-    units = _units(identity.name)
-    forms = sorted({form for unit in units for form in _forms(unit)}, key=len, reverse=True)
+    units = units_of(identity.name)
+    forms = sorted({form for unit in units for form in forms_of(unit)}, key=len, reverse=True)
     unit = "|".join(map(_pattern, forms)) or r"(?!)"
     initial = "[" + "".join({re.escape(form[0]) for form in forms}) + "]" if forms else r"(?!)"
     sure = [*_handles(units), *_local(identity.email), *map(_spelled, forms)]
@@ -183,7 +183,7 @@ def _written(identity: Identity) -> _Written:
     )
 
 
-def _units(name: str) -> list[str]:
+def units_of(name: str) -> list[str]:
     """The words of a name, without initials."""
     spelled = unicodedata.normalize("NFC", name).translate(_SPELLING)
     words = [word.strip("'-.") for word in re.split(r"[\s,._]+", spelled)]
@@ -194,7 +194,7 @@ def _is_ideograph(word: str) -> bool:
     return bool(word) and unicodedata.name(word[0], "").startswith(("CJK", "HANGUL", "HIRAGANA"))
 
 
-def _forms(unit: str) -> set[str]:
+def forms_of(unit: str) -> set[str]:
     """The unit and its parts of more than one letter, in small Latin letters."""
     parts = [unit, *(part for part in re.split(r"['\-]", unit) if len(part) > 1)]
     return {form for part in parts for form in romanised(part) if form}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agents.grading.invisible import is_invisible
+from agents.grading.likeness import addresses, likenesses
 from agents.grading.naming import Folded, Identity, hearings, names
 from agents.grading.transliteration import is_mark
 
@@ -75,6 +76,10 @@ def _mapped(marks: list[tuple[int, int, int, int]], start: int, end: int) -> tup
 def redact(text: str, identity: Identity) -> Redacted:
     """The text without what names its student. `text` is NFC; so is what comes back."""
     spans = [span for heard in hearings(text) for span in _found(heard, identity)]
+    spans += [(*span, E_MAIL) for span in addresses(text, identity)]
+    spans = _merged(text, spans)
+    named = [(start, end) for start, end, marker in spans if marker == NAME]
+    spans += [(*span, NAME) for span in likenesses(text, identity, named)]
     return _cut(text, _merged(text, spans))
 
 

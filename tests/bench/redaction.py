@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from agents.grading.naming import Identity
 from agents.grading.redaction import redact
+from tests.agents.grading.planted_likenesses import likenesses
 from tests.agents.grading.planted_names import planted
 
 Spans = list[tuple[int, int]]
@@ -34,15 +35,18 @@ def main() -> None:
     cut_by: dict[str, list[bool]] = {"ours": [], "replaced": []}
     seconds = {"ours": 0.0, "replaced": 0.0}
     ways: dict[str, Callable[[str, Identity], Spans]] = {"ours": ours, "replaced": replaced}
-    for kind, text, start, end, identity in planted():
+    written = [(kind, text, [(start, end)], who) for kind, text, start, end, who in planted()]
+    written += [("short, misspelt, near", *each) for each in likenesses()]
+    for kind, text, places, identity in written:
         gone = []
         for way, find in ways.items():
             began = time.perf_counter()
             spans = find(text, identity)
             seconds[way] += time.perf_counter() - began
-            left = set(range(start, end)) - {i for s, e in spans for i in range(s, e)}
+            wanted = {i for start, end in places for i in range(start, end)}
+            left = wanted - {i for s, e in spans for i in range(s, e)}
             gone.append(not any(text[i].isalnum() for i in left))
-            cut_by[way] += [start <= s and e <= end for s, e in spans]
+            cut_by[way] += [s in wanted and e - 1 in wanted for s, e in spans]
         rows[kind].append((gone[0], gone[1]))
     say = print
     say(f"{'written':24}{'names':>7}{'recall':>9}{'replaced':>10}")

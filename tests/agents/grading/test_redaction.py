@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from agents.grading.naming import Identity
 from agents.grading.redaction import redact
+from tests.agents.grading.planted_likenesses import STILL_MISSED, likenesses
 from tests.agents.grading.planted_names import ORDINARY_TEXT, PEOPLE, planted
 
 ANN = Identity("Ann Lee", "ann.lee@example.edu")
@@ -25,6 +26,31 @@ def test_every_planted_variant_is_gone() -> None:
         if not any(c.start <= start and c.end >= end for c in redact(text, identity).cuts)
     )
     assert missed == {}
+
+
+def test_what_nearly_names_a_student_is_gone_but_for_what_is_known() -> None:
+    missed = []
+    for text, spans, identity in likenesses():
+        gone = {i for c in redact(text, identity).cuts for i in range(c.start, c.end)}
+        missed += [
+            text[start:end]
+            for start, end in spans
+            if any(text[i].isalnum() for i in range(start, end) if i not in gone)
+        ]
+    assert sorted(missed) == sorted(STILL_MISSED)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Robert Singh", "Alice sends Bob a key, and Bob answers. Rob the cache of its line."),
+        ("Maya Iyer", "May I add that the window halves? As a rule, May is warm."),
+        ("Kate Morgenstern", "The Katz index; a kernel, a kit, the Morgue, and Keynes."),
+        ("Thomas Andersson", "Tomography and the sun; an and-gate. TCP, ACK\nTom and Jerry race."),
+    ],
+)
+def test_what_only_looks_alike_stays(name: str, text: str) -> None:
+    assert redact(text, Identity(name, "x1@example.edu")).text == text
 
 
 def test_only_what_was_planted_is_gone() -> None:
