@@ -24,6 +24,9 @@ WHERE v.event_id = e.id AND v.organization_id = :organization AND (
     OR e.changes::text LIKE '%"' || :shown || '"%'
     OR (cardinality(e.object_ids) = 1 AND e.object_ids[1] = ANY(:own))
     OR v.value ~* :named
+    OR (v.path ~ '(^|[.])name$' AND EXISTS (
+        SELECT 1 FROM personal_value o WHERE o.event_id = v.event_id
+        AND o.path = regexp_replace(v.path, 'name$', 'email') AND lower(trim(o.value)) = :email))
 )
 """)
 # A worker records a model's answer while it holds the message: wait for it, and keep others out.
@@ -81,6 +84,7 @@ async def erase(
             "person": person,
             "shown": shown_id,
             "own": [person, *own],
+            "email": names["email"],
             "named": rf"(^|\W)({known})($|\W)",
         },
     )

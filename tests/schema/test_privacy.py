@@ -13,6 +13,7 @@ import pytest
 from ops.demo import documents as gql
 from ops.demo.client import ApiError, Client
 from persistence.register import ELSEWHERE, TABLES
+from resolvers.global_ids import global_id
 from tests.ops.sign_in.conftest import SignIn, sign_in  # noqa: F401 - the fixture
 from tests.ops.test_cli import assay
 from tests.schema.test_audit import events
@@ -199,6 +200,20 @@ async def test_an_erased_person_leaves_no_trace_and_the_ledgers_verify(
     erased = await events(admin, action="createUsers")
     assert any(change["erased"] for e in erased for change in e["changes"])
     assert any(change["value"] for e in erased for change in e["changes"]), "others keep theirs"
+
+
+async def test_another_name_they_were_written_under_goes_too(world: World) -> None:
+    """The name of a person who was known already is kept nowhere but in the audit log."""
+    admin = await world.client(ADMIN)
+    await admin.change(gql.CREATE_USERS, users=[{"email": WHERE, "name": "Somebody"}])
+    people = [{"email": f" {WHERE.upper()} ", "name": WHO}, {"email": BOB, "name": "Bob Brown"}]
+    await admin.change(gql.CREATE_USERS, users=people)
+    assert "personal_value" in (await hits(world.resources.database.direct_dsn))["ximenes"]
+    user_id = global_id("User", await world.user_id(WHERE))
+    await admin.change(ERASE, userId=user_id, reason="Asked by letter")
+    assert await hits(world.resources.database.direct_dsn) == {}
+    told = [c["value"] for e in await events(admin, action="createUsers") for c in e["changes"]]
+    assert "Bob Brown" in told
 
 
 async def test_a_person_whose_work_is_being_graded_is_not_erased_yet(world: World) -> None:
