@@ -10,11 +10,11 @@ from sqlalchemy.dialects.postgresql import insert
 from persistence.database import Connection, change, fetch
 from persistence.grants import in_force
 from persistence.keyset import Page, page, pages_by_parent
-from persistence.lifecycle.allocations import AllocationState
+from persistence.lifecycle.allocations import ALLOCATION, AllocationEvent, AllocationState
 from persistence.marking_visibility import marks_blind, sees_allocations
 from persistence.roles import MARKERS, Role
 from persistence.tables.allocations import MarkingAllocationRow, marking_allocations
-from persistence.tables.identity import role_grants, users
+from persistence.tables.identity import RoleGrantRow, role_grants, users
 from persistence.tables.submissions import submissions
 from persistence.visibility import Viewer
 
@@ -159,6 +159,20 @@ async def allocate(
         )
     )
     return {(user_id, submission_id, role): key for user_id, submission_id, role, key in found}
+
+
+async def withdraw_held(connection: Connection, grant: RoleGrantRow) -> None:
+    """Ends what the person has to mark under the role of this grant."""
+    await connection.execute(
+        update(marking_allocations)
+        .where(
+            marking_allocations.c.user_id == grant.user_id,
+            marking_allocations.c.course_id == grant.course_id,
+            marking_allocations.c.role == grant.role,
+            marking_allocations.c.state == AllocationState.ACTIVE,
+        )
+        .values(state=ALLOCATION.advance(AllocationState.ACTIVE, AllocationEvent.WITHDRAW))
+    )
 
 
 async def move_allocation(

@@ -113,13 +113,15 @@ async def withdraw_pending(connection: Connection, enrollment_id: UUID) -> None:
     )
 
 
-async def renew(connection: Connection, key: UUID, hashed: bytes, expires_at: datetime) -> None:
-    """Another token in place of the one before. Raises `Conflict`."""
+async def renew(
+    connection: Connection, key: UUID, hashed: bytes, expires_at: datetime, invited_by: UUID
+) -> None:
+    """Another token in place of the one before, which this person is shown. Raises `Conflict`."""
     await change(
         connection,
         update(invitations)
         .where(invitations.c.id == key, invitations.c.state == InvitationState.PENDING)
-        .values(hash=hashed, expires_at=expires_at),
+        .values(hash=hashed, expires_at=expires_at, invited_by=invited_by),
     )
 
 

@@ -166,9 +166,10 @@ def sees_grades(grades: Table, viewer: Viewer) -> ColumnElement[bool]:
 
 def decides_grades(grades: Table, viewer: Viewer, *roles: Role) -> ColumnElement[bool]:
     """Grades one may change, if one has the permission: those one reads in one's courses, and
-    those allocated under one of `roles`."""
+    those allocated under one of `roles`; never one's own."""
     return and_(
         within(grades, viewer),
+        grades.c.student_id != viewer.user_id,
         or_(
             grades.c.course_id.in_(viewer.instructs | viewer.reads(grades.name)),
             allocated(grades.c.submission_id, viewer, *roles),

@@ -10,15 +10,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, and_, false, func, or_, true
+from sqlalchemy import ColumnElement, Table, and_, false, func, not_, or_, true
 
 from persistence.lifecycle.assignments import AssignmentState
 from persistence.lifecycle.documents import READABLE
-from persistence.roles import Role
+from persistence.roles import MARKERS, Role
 from persistence.tables.audit import Outcome
 
 # The permissions students use, whose use names them.
 STUDENTS_OWN = ("submission:write", "submission:proxy", "study:ask", "viewer:read")
+
+# The permissions whose use says something of a student's work.
+ABOUT_WORK = ("grade:assess", "grade:decide", "grade:release")
 
 # The rows of its course that a permission of a custom role lets its holder read, by table.
 # Everybody of a course also reads its published assignments. A table that is not here has none.
@@ -88,6 +91,12 @@ class Viewer:
     def oversees(self) -> frozenset[UUID]:
         """The courses whose every submission, grade and run the viewer reads."""
         return self.instructs | self.opened
+
+    @property
+    def reads_work(self) -> frozenset[UUID]:
+        """The courses in which the viewer reads, as staff, what students handed in."""
+        custom = self.reads("submission") | self.reads("grade")
+        return self.courses_as(Role.INSTRUCTOR, *MARKERS) | custom
 
     @property
     def designs(self) -> frozenset[UUID]:
@@ -251,19 +260,26 @@ def sees_api_tokens(tokens: Table, viewer: Viewer) -> ColumnElement[bool]:
 def sees_audit_events(events: Table, viewer: Viewer) -> ColumnElement[bool]:
     """What one did oneself, and what staff did in the courses one instructs.
 
-    All of the organization for an admin or auditor. What students do is left out for instructors:
-    it would tell whose an anonymous submission is.
+    All of the organization for an admin or auditor. What students do is left out for who reads
+    their work in the course, whatever else they are: it would tell whose an anonymous submission
+    is. What is said of that work, for who marks blind.
     """
-    if viewer.organization_roles or "audit:read" in viewer.custom_wide:
-        return within(events, viewer)
-    return and_(
-        within(events, viewer),
-        or_(
-            events.c.actor_id == viewer.user_id,
-            and_(
-                events.c.course_id.in_(viewer.instructs | viewer.reads("audit_event")),
-                events.c.outcome == Outcome.DONE,
-                events.c.permission.not_in(STUDENTS_OWN),
-            ),
+    own = events.c.actor_id == viewer.user_id
+    permission = func.coalesce(events.c.permission, "")
+    unseen = or_(
+        and_(events.c.course_id.in_(viewer.reads_work), permission.in_(STUDENTS_OWN)),
+        and_(
+            events.c.course_id.in_(viewer.courses_as(Role.BLIND_GRADER)),
+            permission.in_(ABOUT_WORK),
         ),
     )
+    told = or_(events.c.course_id.is_(None), not_(unseen))
+    if viewer.organization_roles or "audit:read" in viewer.custom_wide:
+        return and_(within(events, viewer), or_(own, told))
+    courses = viewer.instructs | viewer.reads("audit_event")
+    staff = and_(
+        events.c.course_id.in_(courses),
+        events.c.outcome == Outcome.DONE,
+        permission.not_in(STUDENTS_OWN),
+    )
+    return and_(within(events, viewer), or_(own, and_(staff, told)))

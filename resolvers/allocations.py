@@ -73,7 +73,10 @@ async def allocate_marking(
         raise missing("assignment", path)
     assignment = found[0]
     context.require(Permission.MARKING_ALLOCATE, assignment.course_id)
-    markers = await _markers(connection, assignment, _people(user_id, user_ids), role)
+    people = _people(user_id, user_ids)
+    for person in people:
+        _check_not_own(context, assignment.course_id, person)
+    markers = await _markers(connection, assignment, people, role)
     handed_in = await _submissions(context, connection, assignment, submission_ids)
     taken = await allocations.active_of(connection, list(markers), [s.id for s in handed_in])
     loads = await allocations.loads_of(connection, assignment.id, list(markers))
@@ -125,6 +128,14 @@ def spread(
             held[marker] += 1
         pairs.append((submission, marker))
     return pairs
+
+
+def _check_not_own(context: RequestContext, course_id: UUID, marker: UUID) -> None:
+    """Only who runs the course gives marking to themselves, or ends being blind."""
+    if marker == context.viewer.user_id and course_id not in context.viewer.instructs:
+        raise Refusal(
+            RefusalCode.FORBIDDEN, "Nobody allocates marking to themselves, or takes it off."
+        )
 
 
 def _people(user_id: str | None, user_ids: Sequence[str] | None) -> list[UUID]:
@@ -190,6 +201,7 @@ async def withdraw_allocation(
     if not found:
         raise missing("allocation", path)
     context.require(Permission.MARKING_ALLOCATE, found[0].course_id)
+    _check_not_own(context, found[0].course_id, found[0].user_id)
     state = AllocationState(found[0].state)
     target = ALLOCATION.advance(state, AllocationEvent.WITHDRAW)
     await allocations.move_allocation(connection, key, state, target)

@@ -308,6 +308,8 @@ async def _lock(
         context.require(permission, course_id)
     left = set(keys) - {row.id for row in found}
     for row in await grades.grades_by_id(connection, viewer, list(left)):
+        if row.student_id == viewer.user_id and may(viewer, permission, row.course_id):
+            raise Refusal(RefusalCode.FORBIDDEN, "Nobody decides about their own grade.")
         if row.student_id != viewer.user_id:
             context.require(permission, row.course_id)
             raise Refusal(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from persistence import break_glass, courses, custom_roles, grants, submissions, users
+from persistence import allocations, break_glass, courses, custom_roles, grants, submissions, users
 from persistence.database import Connection
 from persistence.followers import RIGHTS_TOPIC
 from persistence.keyset import Page
@@ -100,6 +100,8 @@ async def grant_role(
         expires_at=_end(context, expires_at),
     )
     key = await grants.grant(connection, grant)
+    if key == grant.id:  # of a role they held before nothing comes back
+        await allocations.withdraw_held(connection, grant)
     transaction.hint(RIGHTS_TOPIC)
     return key
 
@@ -149,6 +151,8 @@ async def update_role(
             RefusalCode.INVALID_STATE, f"This grant is {grant.state}; give the role anew."
         )
     end = _end(context, expires_at)
+    if grant.expires_at is not None and grant.expires_at <= context.now():
+        raise Refusal(RefusalCode.INVALID_STATE, "This grant ran out; give the role anew.")
     if end is not None and grant.role == Role.ADMIN:
         await keep_an_admin(connection, grant.organization_id, grant.user_id)
     await grants.set_expiry(connection, grant.id, end)
@@ -159,7 +163,7 @@ async def update_role(
 async def revoke_role(
     context: RequestContext, transaction: Transaction, *, role_grant_id: str, reason: str
 ) -> UUID:
-    """Takes a role away, at once. The last admin stays."""
+    """Takes a role away, at once, and the marking allocated under it. The last admin stays."""
     checks.line(reason, "reason", most=500)
     connection = transaction.connection
     grant = await _managed(context, connection, role_grant_id)
@@ -167,6 +171,7 @@ async def revoke_role(
     if grant.role == Role.ADMIN:
         await keep_an_admin(connection, grant.organization_id, grant.user_id)
     await grants.move_grant(connection, grant.id, GrantState(grant.state), target)
+    await allocations.withdraw_held(connection, grant)
     transaction.hint(RIGHTS_TOPIC)
     return grant.id
 

@@ -117,12 +117,17 @@ async def _cannot_be_invited(connection: Connection, course: UUID, user_id: UUID
 async def resend_invitation(
     context: RequestContext, transaction: Transaction, *, invitation_id: str, days: int
 ) -> UUID:
-    """Another token for an invitation that waits; the one before is worth nothing."""
+    """Another token for an invitation that waits; the one before is worth nothing.
+
+    Whoever asks for it is its inviter from now on, and so does not accept it themselves.
+    """
     found = await _managed(context, transaction, invitation_id)
     if found.state != InvitationState.PENDING:
         raise Refusal(RefusalCode.INVALID_STATE, f"This invitation is {found.state}.", _PATH)
     token = secrets.token_urlsafe(32)
-    await invitations.renew(transaction.connection, found.id, digest(token), _end(context, days))
+    await invitations.renew(
+        transaction.connection, found.id, digest(token), _end(context, days), context.viewer.user_id
+    )
     context.secrets[found.id] = token
     return found.id
 
