@@ -64,7 +64,7 @@ async def test_each_permission_gives_the_rows_it_is_about_and_no_others(world: W
     run = await _graded(instructor, assignment)
     (enrollment,) = await instructor.change(gql.ENROL, courseId=world.course_id, emails=[ANN])
     ids = {"a": assignment, "r": run, "s": submission, "d": document, "b": submission}
-    found = await instructor.ask(IDS, ids | {"n": submission})
+    found = await instructor.ask(IDS, ids | {"n": submission, "m": submission})
     rows = {
         "Course": world.course_id,
         "Assignment": assignment,
@@ -186,7 +186,8 @@ def test_what_the_rules_name_exists() -> None:
 async def test_an_admin_makes_roles_of_what_may_be_given(world: World) -> None:
     admin = await world.client(ADMIN)
     role = await made(world, "GRADE_DECIDE")
-    assert role["permissions"] == ["GRADE_DECIDE", "GRADE_READ", "RUN_FOLLOW", "SUBMISSION_READ"]
+    needed = ["GRADE_ASSESS", "GRADE_DECIDE", "GRADE_READ", "RUN_FOLLOW", "SUBMISSION_READ"]
+    assert role["permissions"] == needed
     other = {"name": "Other", "description": "x"}
     for permissions, wide in [
         (["ROLE_GRANT"], False),
