@@ -95,9 +95,9 @@ async def matching(
         await connection.execute(_PLAN_ONCE)
     width = next(width for width in WIDTHS if width >= len(words))
     sql = f"""
-        SELECT best.id, best.score, -(e.embedding <#> :vector) AS similarity
+        SELECT best.id, best.score, -(t.embedding <#> :vector) AS similarity
         FROM ({_bm25(scope, width, large=large is not None)}) AS best
-        JOIN chunk_embedding e ON e.chunk_id = best.id AND e.{scope.of_model[2:]}
+        JOIN chunk_embedding t ON t.chunk_id = best.id AND {scope.of_model}
         ORDER BY best.score DESC, best.id
     """  # noqa: S608 - built of constants and a checked name
     wanted = " | ".join(_quoted(word) for word in words if word not in common)
@@ -110,7 +110,7 @@ async def matching(
 def _columns(
     words: Sequence[str], common: Mapping[str, float], width: int
 ) -> Iterator[BindParameter[Any]]:
-    """The lexeme of each column, none in those left over, and in how many chunks it surely is."""
+    """The lexeme of each column, none in those left over; how many chunks have it, where known."""
     for i in range(width):
         word = words[i] if i < len(words) else None
         lexeme = None if word is None else _quoted(word)
