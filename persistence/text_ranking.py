@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from persistence.database import Connection
 from persistence.scopes import PassageScope
 
-WIDTHS = (8, 16, 32, 64)
+WIDTHS = (4, 8, 12, 16, 24, 32, 64)
 """How many lexemes a statement has columns for: few statements, so that each is parsed once."""
 
 MATCHES = 500
@@ -62,6 +62,8 @@ _SHARES = f"""
     FROM unnest(:words, :quoted) AS asked (word, lexeme)
 """  # noqa: S608 - built of a constant
 
+_PLAN_ONCE = text("SELECT set_config('plan_cache_mode', 'force_generic_plan', true)")
+
 
 def _quoted(word: str) -> str:
     """The lexeme as a `tsquery` of one operand."""
@@ -89,11 +91,13 @@ async def matching(
     common: Mapping[str, float] = {}
     if large is not None:
         common = _common(await _shares(connection, words), large)
+    else:  # one plan serves every query, and to make it takes longer than to rank a small scope
+        await connection.execute(_PLAN_ONCE)
     width = next(width for width in WIDTHS if width >= len(words))
     sql = f"""
-        SELECT best.id, best.score, -(e.embedding <#> :vector) AS similarity
+        SELECT best.id, best.score, -(t.embedding <#> :vector) AS similarity
         FROM ({_bm25(scope, width, large=large is not None)}) AS best
-        JOIN chunk_embedding e ON e.chunk_id = best.id AND e.{scope.of_model[2:]}
+        JOIN chunk_embedding t ON t.chunk_id = best.id AND {scope.of_model}
         ORDER BY best.score DESC, best.id
     """  # noqa: S608 - built of constants and a checked name
     wanted = " | ".join(_quoted(word) for word in words if word not in common)
@@ -106,7 +110,7 @@ async def matching(
 def _columns(
     words: Sequence[str], common: Mapping[str, float], width: int
 ) -> Iterator[BindParameter[Any]]:
-    """The lexeme of each column, none in those left over, and in how many chunks it surely is."""
+    """The lexeme of each column, none in those left over; how many chunks have it, where known."""
     for i in range(width):
         word = words[i] if i < len(words) else None
         lexeme = None if word is None else _quoted(word)
@@ -138,9 +142,9 @@ def _common(shares: Mapping[str, float], rows: int) -> dict[str, float]:
 def _bm25(scope: PassageScope, width: int, *, large: bool) -> str:
     """The best `:limit` of the chunks with one of `:wanted`: id and score."""
     numbers = range(width)
-    ranks = ", ".join(
-        f"ts_rank('{{1,1,1,1}}', t.tsv, CAST(:lexeme{i} AS tsquery)) AS rank{i}" for i in numbers
-    )
+    lexemes = ", ".join(f"CAST(:lexeme{i} AS tsquery) AS lexeme{i}" for i in numbers)
+    rank = "ts_rank('{{1,1,1,1}}', t.tsv, (SELECT lexeme{i} FROM asked)) AS rank{i}"
+    ranks = ", ".join(rank.format(i=i) for i in numbers)
     counts = ", ".join(
         f"greatest(count(*) FILTER (WHERE rank{i} > 0), :known{i}) AS n{i}" for i in numbers
     )
@@ -153,14 +157,18 @@ def _bm25(scope: PassageScope, width: int, *, large: bool) -> str:
     of_scope = f"{scope.of_documents} AND {scope.of_model}"
     counted = f"(SELECT count(*) FROM chunk_embedding t WHERE {of_scope})"  # noqa: S608 - as above
     total = ":total" if large else counted
-    # The fence keeps GIN, which reads what every course has of a lexeme, out of a small scope.
+    # The fence keeps GIN, which reads what every course has of a lexeme, out of a small scope; in a
+    # large one GIN is used, and the planner must see the query to know how much it finds.
     fenced = f"(SELECT t.* FROM {scope.chunks} OFFSET 0) AS t WHERE"  # noqa: S608 - as above
     rows = f"{scope.chunks} AND" if large else fenced
+    wanted = "CAST(:wanted AS tsquery)" if large else "(SELECT wanted FROM asked)"
     most = f" LIMIT {MOST}" if large else ""
     return f"""
-        WITH hits AS MATERIALIZED (
+        WITH asked AS MATERIALIZED (
+            SELECT CAST(:wanted AS tsquery) AS wanted, {lexemes}
+        ), hits AS MATERIALIZED (
             SELECT t.id, length(t.tsv)::float8 AS size, {ranks}
-            FROM {rows} t.tsv @@ CAST(:wanted AS tsquery){most}
+            FROM {rows} t.tsv @@ {wanted}{most}
         ), counts AS MATERIALIZED (
             SELECT greatest(avg(size), 1)::float8 AS usual,
                    greatest({total}, count(*))::float8 AS total,

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from ops.evaluation import Collection, ingest, open_evaluation
 from ops.settings import Settings
 
-WORDS = 2_400
+WORDS = 1_200
 """Of a document: about 20 chunks."""
 
 CHUNKS_A_DOCUMENT = 20
@@ -53,7 +53,7 @@ async def run(chunks: int) -> str:
     seen: list[tuple[int, float]] = []
     async with open_evaluation(Settings(), threads=1) as work:
         await work.embedder.embed(["ready"])
-        corpus = Collection(documents(max(8, chunks // CHUNKS_A_DOCUMENT)), [])
+        corpus = Collection(documents(max(6, chunks // CHUNKS_A_DOCUMENT)), [])
         started, worked = time.perf_counter(), time.process_time()
         await ingest(work, corpus, lambda done, _total: seen.append((done, resident())))
         seconds, cpu = time.perf_counter() - started, time.process_time() - worked
