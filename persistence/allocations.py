@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from persistence.database import Connection, change, fetch
+from persistence.database import Conflict, Connection, change, fetch
 from persistence.grants import in_force
 from persistence.keyset import Page, page, pages_by_parent
 from persistence.lifecycle.allocations import ALLOCATION, AllocationEvent, AllocationState
@@ -146,7 +146,10 @@ async def active_of(
 async def allocate(
     connection: Connection, rows: Sequence[MarkingAllocationRow]
 ) -> Mapping[tuple[UUID, UUID, str], UUID]:
-    """Allocates, where that was not done before; the ids by person, submission and role."""
+    """Allocates, where that was not done before; the ids by person, submission and role.
+
+    Raises `Conflict`.
+    """
     values = [row.model_dump(exclude={"created_at", "updated_at"}) for row in rows]
     values.sort(key=lambda v: (v["user_id"], v["submission_id"]))  # one order of locking
     await connection.execute(insert(marking_allocations).values(values).on_conflict_do_nothing())
@@ -158,7 +161,10 @@ async def allocate(
             given.state == AllocationState.ACTIVE,
         )
     )
-    return {(user_id, submission_id, role): key for user_id, submission_id, role, key in found}
+    ids = {(user_id, submission_id, role): key for user_id, submission_id, role, key in found}
+    if ids.keys() != set(wanted):  # one that stood in the way was withdrawn meanwhile
+        raise Conflict
+    return ids
 
 
 async def withdraw_held(connection: Connection, grant: RoleGrantRow) -> None:

@@ -109,8 +109,8 @@ class LocalStorage:
         try:
             file = await asyncio.to_thread((self._root / key).open, "rb")
         except FileNotFoundError as error:
-            if not (self._root / key.partition("/")[0]).is_dir():
-                raise StorageDown("the folder is not there; is it mounted?") from error
+            if not await asyncio.to_thread(self._used):
+                raise StorageDown("the folder is empty or not there; is it mounted?") from error
             raise ObjectMissing(key) from None
         except OSError as error:
             raise StorageDown(error.strerror or type(error).__name__) from error
@@ -129,6 +129,10 @@ class LocalStorage:
             await asyncio.to_thread(self._unlink, keys)
         except OSError as error:
             raise StorageDown(error.strerror or type(error).__name__) from error
+
+    def _used(self) -> bool:
+        """Whether anything was ever written here: a volume that is not mounted looks new."""
+        return self._root.is_dir() and any(self._root.iterdir())
 
     def _draft(self, key: str) -> Path:
         return self._root / "writing" / key.rpartition("/")[2]

@@ -31,6 +31,9 @@ BATCH_CHUNKS = 32
 """Chunks embedded and indexed at a time; each batch says that the ingest is alive."""
 
 MOST_TRIES = 3
+NOT_APPROVED = "PROVIDER_NOT_APPROVED"
+"""The failure of a document whose text may not leave for the provider that indexes it."""
+
 STUCK_AFTER = timedelta(minutes=5)
 BEAT_SECONDS = 60.0
 """A large text is read and cut for minutes, and a provider may take as long over a batch."""
@@ -161,7 +164,7 @@ class _Ingest:
 
     async def refuse(self, refused: ProviderNotApproved) -> None:
         """Ends the ingest of a text that may not leave for the provider that indexes it."""
-        failure = {"code": "PROVIDER_NOT_APPROVED", "message": str(refused)}
+        failure = {"code": NOT_APPROVED, "message": str(refused)}
         failure["advice"] = "Upload it again once the provider is approved."
         await self._end(DocumentEvent.FAIL, failure)
 

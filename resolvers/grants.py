@@ -1,7 +1,7 @@
 """Roles: given, changed and taken away; who may do what, and why."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -219,7 +219,12 @@ async def explain_access(
         rule = "There is no such person, or they are suspended."
         return Access(False, rule, None, None, sorted(ROLES[permission]))
     giving = {role.id: role for role in custom if permission in role.permissions}
-    return _explained(person, permission, course, held, giving, glass)
+    access = _explained(person, permission, course, held, giving, glass)
+    if access.role_grant is None:
+        return access
+    async with context.database.read() as connection:
+        seen = await grants.grants_by_id(connection, viewer, [access.role_grant.id])
+    return access if seen else replace(access, role_grant=None)
 
 
 def _explained(

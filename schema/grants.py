@@ -68,7 +68,9 @@ class Access:
     role: Role | None = described(
         "The built-in role that lets them; null when they may not, or by a custom role."
     )
-    role_grant: RoleGrant | None = described("The grant that lets them; null for an enrolment.")
+    role_grant: RoleGrant | None = described(
+        "The grant that lets them; null for an enrolment, and for one the viewer does not see."
+    )
     roles_that_allow: list[Role] = described("The built-in roles that give the permission.")
     break_glass: BreakGlass | None = described("The break-glass that lets them; null otherwise.")
 

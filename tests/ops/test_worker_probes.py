@@ -23,9 +23,9 @@ def watched(resources: Resources) -> Resources:
     return dataclasses.replace(resources, settings=settings)
 
 
-def without_embedder(resources: Resources) -> Resources:
+def without_files(resources: Resources) -> Resources:
     """Resources no worker can run on: it ends as soon as it starts."""
-    return dataclasses.replace(resources, embedder=cast("Any", None))
+    return dataclasses.replace(resources, files=cast("Any", None))
 
 
 async def test_a_worker_answers_its_probes_until_it_stops(watched: Resources) -> None:
@@ -46,7 +46,7 @@ async def test_a_dead_worker_is_neither_alive_nor_ready(watched: Resources) -> N
     with pytest.raises(AttributeError):  # noqa: PT012 - what ended the worker, on leaving it
         async with (
             httpx.AsyncClient() as http,
-            working(without_embedder(watched)) as work,
+            working(without_files(watched)) as work,
             probing(watched, work) as address,
         ):
             await asyncio.wait({work}, timeout=5)
@@ -59,7 +59,7 @@ async def test_a_dead_worker_is_neither_alive_nor_ready(watched: Resources) -> N
 async def test_a_process_does_not_outlive_its_worker(resources: Resources) -> None:
     try:
         with pytest.raises(AttributeError):
-            async with working(without_embedder(resources)) as work:
+            async with working(without_files(resources)) as work:
                 await asyncio.wait_for(until_signalled(work), 5)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):

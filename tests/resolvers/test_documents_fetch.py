@@ -19,7 +19,7 @@ from persistence.objects import open_storage
 from resolvers import documents, documents_fetch
 from resolvers.access import Permission
 from resolvers.documents_fetch import FETCH, fetch_document, sweep_fetches
-from resolvers.documents_work import ingest_document, sweep_documents
+from resolvers.documents_work import NOT_APPROVED, ingest_document, sweep_documents
 from resolvers.fetching import FetchCode
 from resolvers.files import FileRules
 from resolvers.global_ids import global_id
@@ -221,7 +221,7 @@ async def test_it_is_off_unless_hosts_are_named(study_world: StudyWorld) -> None
 
 
 def test_every_reason_a_document_can_have_is_in_the_schema() -> None:
-    codes = {*ExtractionCode, *FetchCode, UNREADABLE["code"]}
+    codes = {*ExtractionCode, *FetchCode, UNREADABLE["code"], NOT_APPROVED}
     assert {str(code) for code in codes} == {str(code) for code in DocumentFailureCode}
 
 

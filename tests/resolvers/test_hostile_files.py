@@ -70,6 +70,7 @@ async def test_each_ends_in_a_state_with_a_reason(
     study_world: StudyWorld, server: Server, part: int
 ) -> None:
     wrong = []
+    await study_world.ingest()  # what a worker loads once is loaded
     for hostile in HOSTILE[part::PARTS]:
         data = await asyncio.to_thread(hostile.make, server.address)
         size = len(data)
