@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Uuid, cast, delete, insert, select
+from sqlalchemy import ColumnElement, Uuid, cast, insert, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from persistence.database import Connection, add, fetch
@@ -134,11 +134,3 @@ async def values_of(
         select(personal_values).where(personal_values.c.event_id.in_(event_ids)),
         PersonalValueRow,
     )
-
-
-async def erase_values(connection: Connection, event_ids: Sequence[UUID]) -> int:
-    """Erases the personal values of these events for good; how many. The chain still verifies."""
-    erased = await connection.execute(
-        delete(personal_values).where(personal_values.c.event_id.in_(event_ids))
-    )
-    return erased.rowcount

@@ -1,6 +1,6 @@
 """Search in course material: vectors beside full text, within a scope the SQL holds.
 
-Vectors have length 1, so that the inner product is the cosine, at a third of the work.
+Vectors have length 1, so that the inner product is the cosine.
 The plan is chosen here, by the rows in scope: up to `EXACT_ROWS` every vector is compared; above,
 pgvector's HNSW index is read with iterative scans.
 """

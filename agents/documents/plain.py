@@ -20,9 +20,6 @@ from agents.documents.extracted import (
 )
 from agents.documents.media_types import CSV, MARKDOWN, NOTEBOOK, PLAIN, SOURCE, TSV
 
-LINES = frozenset({MARKDOWN, PLAIN, SOURCE, CSV, TSV})
-"""What is read as it stands, and located by its lines, or by form feeds in plain text."""
-
 
 def read_lines(file: IO[bytes], media_type: str, limits: Limits) -> ExtractedText:
     """A text as it stands. Raises ExtractionFailure."""
