@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agents.documents.sentences import sentence_spans
-from agents.grading.invisible import DATAMARK, is_invisible, is_tag, seen
+from agents.grading.invisible import DATAMARK, invisible_in, is_invisible, is_tag, seen
 from agents.grading.result import GuardFinding, ReviewCode
 
 _ZERO_WIDTH_JOINERS: Final = "\u200c\u200d"
@@ -65,6 +65,7 @@ _PATTERNS: Final = tuple(
         r"\b(?:ignore[zr]?|oublie[zr]?)\b.{0,40}?\b(?:consignes|r\u00e8gles)\b",
     )
 )
+_WHITESPACE: Final = re.compile(r"\s")
 _PLACEHOLDER: Final = re.compile(
     r"n/?a|none|empty|blank|nothing(?:\ssubmitted)?|not\s(?:answered|submitted|applicable|available)"
     r"|(?:no|empty|blank)\s(?:submission|response|answer|text)"
@@ -100,15 +101,15 @@ def guarded(source: str, max_characters: int) -> Guarded:
 
     Findings are about the whole of it, their offsets code points of `source`.
     """
-    findings = (*_hidden(source), *_instructions(source))
-    marked = [finding for finding in findings if finding.code is ReviewCode.SUSPECTED_INSTRUCTIONS]
-    characters = list(source)
-    for finding in marked:
-        for index in range(finding.start, finding.end):
-            if characters[index].isspace():
-                characters[index] = DATAMARK
-    read = (character for character in characters[:max_characters] if not is_invisible(character))
-    return Guarded("".join(read), findings, len(source) > max_characters)
+    invisible = invisible_in(source)
+    findings = (*(_hidden(source) if invisible else ()), *_instructions(source))
+    read = source
+    for finding in findings:
+        if finding.code is ReviewCode.SUSPECTED_INSTRUCTIONS:
+            marked = _WHITESPACE.sub(DATAMARK, source[finding.start : finding.end])
+            read = read[: finding.start] + marked + read[finding.end :]
+    read = read[:max_characters].translate(dict.fromkeys(map(ord, invisible)))
+    return Guarded(read, findings, len(source) > max_characters)
 
 
 def _hidden(source: str) -> Iterator[GuardFinding]:

@@ -2,6 +2,7 @@
 
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 DATAMARK: Final = "\u02c6"
@@ -33,6 +34,11 @@ def is_invisible(character: str) -> bool:
     return category == "Cf" or (category == "Cc" and not character.isspace())
 
 
+def invisible_in(text: str) -> frozenset[str]:
+    """The invisible characters that stand somewhere in the text."""
+    return frozenset(filter(is_invisible, set(text)))
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """`text` as it looks: compatibility forms folded, runs of whitespace one space, invisible
@@ -58,14 +64,7 @@ def seen(source: str) -> Seen:
     characters: list[str] = []
     origin: list[int] = []
     for index, character in enumerate(source):
-        if character.isascii() and character.isalnum():
-            characters.append(character)
-            origin.append(index)
-            continue
-        if is_invisible(character):
-            continue
-        for piece in _folded(character):
-            visible = " " if piece.isspace() else piece
+        for visible in _shown(character):
             if visible == " " and (not characters or characters[-1] == " "):
                 continue
             characters.append(visible)
@@ -74,6 +73,14 @@ def seen(source: str) -> Seen:
         characters.pop()
         origin.pop()
     return Seen("".join(characters), tuple(origin))
+
+
+@lru_cache(maxsize=4_096)
+def _shown(character: str) -> str:
+    """What is seen of a character: nothing, or its folded form with a space for whitespace."""
+    if is_invisible(character):
+        return ""
+    return "".join(" " if piece.isspace() else piece for piece in _folded(character))
 
 
 def _folded(character: str) -> str:

@@ -122,18 +122,32 @@ class _Graph:
         hidden = self._normalised(
             self._add("Add", [attended, hidden]), f"{layer}attention.output.LayerNorm"
         )
-        wide = self._linear(hidden, matrices[4])
+        wide = self._linear(hidden, matrices[4], ranges=2)
         bias = self._array(self._weights[f"{layer}intermediate.dense.bias"])
         wide = self._add("BiasGelu", [wide, bias], _FUSED)
-        narrow = self._linear(wide, matrices[5], f"{layer}output.dense.bias")
+        narrow = self._linear(wide, matrices[5], f"{layer}output.dense.bias", ranges=4)
         return self._normalised(self._add("Add", [narrow, hidden]), f"{layer}output.LayerNorm")
 
-    def _linear(self, hidden: str, matrix: str, bias: str = "") -> str:
-        scale = self._weights[f"{matrix}_scale"].reshape(-1)
-        arrays = [self._weights[f"{matrix}_q"], scale, np.zeros(scale.shape, np.int8)]
-        arrays += [self._weights[bias]] if bias else []
-        inputs = [hidden, *(self._array(array) for array in arrays)]
-        return self._add("DynamicQuantizeMatMul", inputs, _FUSED)
+    def _linear(self, hidden: str, matrix: str, bias: str = "", *, ranges: int = 1) -> str:
+        """`hidden` x matrix + bias, the channels of `hidden` rounded in so many ranges."""
+        weights = self._weights[f"{matrix}_q"]
+        scale = self._array(self._weights[f"{matrix}_scale"].reshape(-1))
+        zero = self._array(np.zeros(weights.shape[1], np.int8))
+        inputs = self._split(hidden, ranges, weights.shape[0] // ranges)
+        products = []
+        for part, rows in zip(inputs, np.split(weights, ranges), strict=True):
+            last = [self._array(self._weights[bias])] if bias and not products else []
+            given = [part, self._array(rows), scale, zero, *last]
+            products.append(self._add("DynamicQuantizeMatMul", given, _FUSED))
+        return products[0] if ranges == 1 else self._add("Sum", products)
+
+    def _split(self, hidden: str, parts: int, width: int) -> list[str]:
+        if parts == 1:
+            return [hidden]
+        sizes = self._array(np.full(parts, width))
+        outputs = [f"{hidden}_{number}" for number in range(parts)]
+        self._nodes.append(helper.make_node("Split", [hidden, sizes], outputs, axis=-1))
+        return outputs
 
     def _normalised(self, hidden: str, name: str) -> str:
         scale, bias = (self._array(self._weights[f"{name}.{part}"]) for part in ("weight", "bias"))

@@ -15,6 +15,9 @@ from agents.study.outcome import Citation, Source, UnsupportedClaim, Unsupported
 from agents.study.quotes import locate
 from agents.study.terms import terms
 
+_Span = tuple[int, int]
+_Located = tuple[Quotation, _Span | None]
+
 UNSUPPORTED_MARK: Final = "[unsupported]"
 
 _MARKER = re.compile(r"[ \t]*\[(\d{1,3})\]")
@@ -100,8 +103,9 @@ _ADVICE: Final = {
 def checked(answer: TutorAnswer, passages: Sequence[Source]) -> CheckedAnswer:
     """The claims of `answer` with their quotes looked up in `passages` (numbered from 1)."""
     claims: list[Claim] = []
+    located = [(it, _located(it, passages)) for it in answer.quotations]
     for start, end in _claim_spans(answer.text):
-        claim = _claim(answer, start, end, passages)
+        claim = _claim(answer.text, start, end, located, passages)
         if claim is not None:
             claims.append(claim)
     return CheckedAnswer(answer.text, tuple(claims))
@@ -170,8 +174,20 @@ def _claim_spans(text: str) -> list[tuple[int, int]]:
     return spans
 
 
-def _claim(answer: TutorAnswer, start: int, end: int, passages: Sequence[Source]) -> Claim | None:
-    sentence = answer.text[start:end]
+def _located(quotation: Quotation, passages: Sequence[Source]) -> _Span | None:
+    if not 1 <= quotation.passage <= len(passages):
+        return None
+    return locate(quotation.quote, passages[quotation.passage - 1].text)
+
+
+def _claim(
+    text: str,
+    start: int,
+    end: int,
+    located: Sequence[_Located],
+    passages: Sequence[Source],
+) -> Claim | None:
+    sentence = text[start:end]
     markers = list(dict.fromkeys(int(found) for found in _MARKER.findall(sentence)))
     if not markers:
         says_nothing = (
@@ -183,7 +199,7 @@ def _claim(answer: TutorAnswer, start: int, end: int, passages: Sequence[Source]
     bad: list[int] = []
     reasons: list[UnsupportedReason] = []
     for marker in markers:
-        quotations = [found for found in answer.quotations if found.marker == marker]
+        quotations = [found for found in located if found[0].marker == marker]
         found, reason = _cited(quotations, start, end, passages)
         citations += found
         if reason is not None:
@@ -196,18 +212,17 @@ def _claim(answer: TutorAnswer, start: int, end: int, passages: Sequence[Source]
 
 
 def _cited(
-    quotations: Sequence[Quotation], start: int, end: int, passages: Sequence[Source]
+    quotations: Sequence[_Located], start: int, end: int, passages: Sequence[Source]
 ) -> tuple[list[Citation], UnsupportedReason | None]:
     if not quotations:
         return [], UnsupportedReason.NO_QUOTE
     citations: list[Citation] = []
     reason: UnsupportedReason | None = None
-    for quotation in quotations:
+    for quotation, span in quotations:
         if not 1 <= quotation.passage <= len(passages):
             reason = UnsupportedReason.NO_SUCH_PASSAGE
             continue
         passage = passages[quotation.passage - 1]
-        span = locate(quotation.quote, passage.text)
         if span is None:
             reason = UnsupportedReason.QUOTE_NOT_FOUND
         citations.append(

@@ -60,13 +60,17 @@ def locate(quote: str, text: str) -> tuple[int, int] | None:
 def _normalised(text: str) -> _Normalised:
     kept: list[str] = []
     origin: list[int] = []
-    for index, character in enumerate(text):
-        if character in _UNSEEN or (character in _EMPHASIS and not _between_words(text, index)):
+    emphasised = not _EMPHASIS.isdisjoint(text)
+    for index, character in enumerate(text.translate(_SPELLING)):
+        if character in _UNSEEN or (
+            emphasised and character in _EMPHASIS and not _between_words(text, index)
+        ):
             continue
-        folded = " " if character.isspace() else character.translate(_SPELLING)
-        if folded == " " and (not kept or kept[-1] == " "):
-            continue
-        kept.append(folded)
+        if character.isspace():
+            if not kept or kept[-1] == " ":
+                continue
+            character = " "
+        kept.append(character)
         origin.append(index)
     if kept and kept[-1] == " ":
         kept.pop()
