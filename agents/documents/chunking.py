@@ -61,7 +61,7 @@ def chunk(
     source: ExtractedText,
     *,
     count_tokens: CountTokens,
-    target_tokens: int = 200,
+    target_tokens: int = 128,
     max_tokens: int = 256,
 ) -> tuple[TextChunk, ...]:
     """The chunks of a text. CPU-bound (about a second for 1 MB); call it off the event loop.

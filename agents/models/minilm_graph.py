@@ -134,7 +134,7 @@ class _Graph:
         scale = self._array(self._weights[f"{matrix}_scale"].reshape(-1))
         zero = self._array(np.zeros(weights.shape[1], np.int8))
         inputs = self._split(hidden, ranges, weights.shape[0] // ranges)
-        products = []
+        products: list[str] = []
         for part, rows in zip(inputs, np.split(weights, ranges), strict=True):
             last = [self._array(self._weights[bias])] if bias and not products else []
             given = [part, self._array(rows), scale, zero, *last]

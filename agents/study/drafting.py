@@ -1,5 +1,6 @@
 """Tutor, citation check and critic: drafts until one is good, two revisions at most."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -91,7 +92,7 @@ class Drafting:
                 return True
             if answer == previous:
                 break
-            found = checked(answer, sources)
+            found = await asyncio.to_thread(checked, answer, sources)
             self.report(
                 StepKind.CHECK,
                 attempt=attempt,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
 from autogen_agentchat.base import Response
@@ -12,6 +12,7 @@ from autogen_agentchat.messages import (
     BaseChatMessage,
     ModelClientStreamingChunkEvent,
     StructuredMessage,
+    TextMessage,
 )
 from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
@@ -35,12 +36,14 @@ def _free(_usage: Usage) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """How a member is made, fresh for each call, and what a call costs in micro-units."""
+    """How a member is made, fresh for each call, and what a call costs in micro-units. One that
+    `reads_prompts` is given the text of its task."""
 
     make: Callable[[], BaseChatAgent]
     provider: str
     model: str
     price: Price = _free
+    reads_prompts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,15 @@ def offline_members(embedder: Embedder) -> StudyMembers:
     )
 
 
+_REPLIES: Final = (
+    StructuredMessage[StudyPlan],
+    StructuredMessage[TutorAnswer],
+    StructuredMessage[CriticVerdict],
+)
+"""Held because pydantic forgets a parametrised class that nobody holds: each agent would make its
+own, which takes several milliseconds of the event loop."""
+
+
 def model_members(
     client: ChatCompletionClient, *, provider: str, model: str, price: Price = _free
 ) -> StudyMembers:
@@ -82,7 +94,7 @@ def model_members(
                 model_client_stream=stream,
             )
 
-        return Seat(make, provider, model, price)
+        return Seat(make, provider, model, price, reads_prompts=True)
 
     return StudyMembers(
         planner=seat("planner", PLANNER, StudyPlan),
@@ -108,6 +120,9 @@ async def consult(
     `reply`; and what the member raises.
     """
     response: Response | None = None
+    if seat.reads_prompts:  # to write one takes milliseconds, in which other answers flow
+        prompt = await asyncio.to_thread(task.to_model_text)
+        task = TextMessage(content=prompt, source=task.source)
     try:
         with collected() as receipts:
             async with (

@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Annotated
 
 from autogen_agentchat.messages import StructuredMessage
-from autogen_core.models import UserMessage
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from agents.ports import Passage, WebPage, WebProblem
@@ -196,10 +195,6 @@ class PlanTask(StructuredMessage[PlanRequest]):
             ("Question", request.question),
         )
 
-    def to_model_message(self) -> UserMessage:
-        """The prompt as a user message."""
-        return UserMessage(content=self.to_model_text(), source=self.source)
-
 
 class TutorTask(StructuredMessage[TutorRequest]):
     """A tutor request as a message."""
@@ -224,10 +219,6 @@ class TutorTask(StructuredMessage[TutorRequest]):
             ("Problems of your previous draft", "\n".join(f"- {it}" for it in request.problems)),
         )
 
-    def to_model_message(self) -> UserMessage:
-        """The prompt as a user message."""
-        return UserMessage(content=self.to_model_text(), source=self.source)
-
 
 class CriticTask(StructuredMessage[CriticRequest]):
     """A critic request as a message."""
@@ -246,10 +237,6 @@ class CriticTask(StructuredMessage[CriticRequest]):
             ("Answer", spotlit(request.answer, _fence(request))),
             ("Claims", spotlit("\n".join(claims), _fence(request))),
         )
-
-    def to_model_message(self) -> UserMessage:
-        """The prompt as a user message."""
-        return UserMessage(content=self.to_model_text(), source=self.source)
 
 
 def _sections(*sections: tuple[str, str]) -> str:

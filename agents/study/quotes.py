@@ -66,11 +66,10 @@ def _normalised(text: str) -> _Normalised:
             emphasised and character in _EMPHASIS and not _between_words(text, index)
         ):
             continue
-        if character.isspace():
-            if not kept or kept[-1] == " ":
-                continue
-            character = " "
-        kept.append(character)
+        folded = " " if character.isspace() else character
+        if folded == " " and (not kept or kept[-1] == " "):
+            continue
+        kept.append(folded)
         origin.append(index)
     if kept and kept[-1] == " ":
         kept.pop()

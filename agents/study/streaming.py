@@ -6,6 +6,7 @@ every 30-50 ms, at code point offsets.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum, auto
@@ -14,6 +15,7 @@ from agents.ports import AnswerSink
 from agents.study.concurrency import first_failure
 from agents.study.spotlight import unmarked
 
+_PLAIN = re.compile(r'[^"\\]+')
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 
 
@@ -25,7 +27,7 @@ class _State(Enum):
 
 
 class TextField:
-    """The value of one string field of a JSON object, character by character.
+    """The value of one string field of a JSON object, as it comes in.
 
     Only the outermost object counts. What is not an object, or ends early, yields what it yields:
     the finished reply is validated elsewhere and is what counts.
@@ -43,7 +45,12 @@ class TextField:
 
     def feed(self, chunk: str) -> str:
         """The part of the field's value that `chunk` adds."""
-        return "".join(map(self._next, chunk))
+        parts, at = [], 0
+        while at < len(chunk):
+            run = _PLAIN.match(chunk, at) if self._state is _State.STRING else None
+            parts.append(self._take(run.group()) if run else self._next(chunk[at]))
+            at = run.end() if run else at + 1
+        return "".join(parts)
 
     @property
     def _wanted(self) -> bool:
@@ -111,11 +118,11 @@ class TextField:
             )
         return self._take(chr(unit))
 
-    def _take(self, character: str) -> str:
+    def _take(self, characters: str) -> str:
         if self._wanted:
-            return character
+            return characters
         if not self._after_colon:
-            self._string.append(character)
+            self._string.append(characters)
         return ""
 
 

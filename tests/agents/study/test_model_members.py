@@ -1,5 +1,6 @@
 """The same team with AssistantAgents as members, over a client that replays model replies."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -49,6 +50,7 @@ class ReplayingClient(ChatCompletionClient):
     async def create_stream(self, messages, *, json_output=None, **options):
         result = await self.create(messages, json_output=json_output, **options)
         for at in range(0, len(result.content), 7):
+            await asyncio.sleep(0)  # as a network lets others run
             yield result.content[at : at + 7]
         yield result
 
