@@ -12,7 +12,7 @@ from agents.documents.chunking import TextChunk, chunk
 from agents.documents.extracted import WITHOUT_TEXT, ExtractedText, ExtractionFailure
 from agents.documents.languages import language_of
 from agents.documents.reading import read_file
-from agents.ports import ProviderNotApproved
+from agents.ports import AgentFailure, ProviderNotApproved
 from persistence import documents_work, embeddings, providers, streams
 from persistence.database import Connection
 from persistence.documents_work import UNREADABLE, IngestLost, NewChunk
@@ -105,6 +105,9 @@ async def _ingest(resources: WorkResources, document_id: UUID, original: Origina
         await ingest.fail(failure)
     except ProviderNotApproved as refused:
         await ingest.refuse(refused)
+    except AgentFailure as failure:
+        logger.warning("document %s waits: %s", document_id, failure)
+        await ingest.retry()
     except Exception as error:
         logger.exception("document %s: %s", document_id, type(error).__name__)
         await ingest.retry()

@@ -53,7 +53,7 @@ def write_pdf(
     bookmarks: Sequence[tuple[int, int, str]] = (),
     strokes: tuple[int, bytes] = (0, b""),
 ) -> Written:
-    """A page of lines each; those in `pictures` hold a filled square besides.
+    """A page of lines each; those in `pictures` hold a filled bar besides, the higher the later.
 
     `bookmarks` are page, level (from 0) and title; `strokes` a page and what is drawn on it.
     """
@@ -65,7 +65,7 @@ def write_pdf(
             drawn.drawString(50, 800 - 14 * row, line)
             texts.append((line, f"page {number}"))
         if number in pictures:
-            drawn.rect(100, 100, 200, 200, fill=1)
+            drawn.rect(100, 100, 200, 20 * number, fill=1)
         if number == strokes[0]:
             drawn._code.append(strokes[1].decode())  # noqa: SLF001 - the page's own operators
         for at, (to, _, _) in enumerate(bookmarks):
