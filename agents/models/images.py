@@ -14,7 +14,8 @@ class EncodedImage(Image):
 
     def __init__(self, data: bytes, media_type: str) -> None:  # the pixels are not looked at
         """Raises ValueError for what is no PNG or JPEG."""
-        if not data.startswith(_SIGNATURES.get(media_type, b"\x00")):
+        signature = _SIGNATURES.get(media_type)
+        if signature is None or not data.startswith(signature):
             raise ValueError(f"not {media_type}")
         self.data = data
         self.media_type = media_type
