@@ -176,6 +176,19 @@ async def beat(connection: Connection, document: DocumentRow) -> bool:
     return done.rowcount > 0
 
 
+async def check_held(connection: Connection, document: DocumentRow) -> None:
+    """Raises `IngestLost` when the ingest is another's by now, or the document was deleted."""
+    found = await connection.execute(
+        select(documents.c.id).where(
+            documents.c.id == document.id,
+            documents.c.fence == document.fence,
+            documents.c.state.in_(WORKING),
+        )
+    )
+    if found.first() is None:
+        raise IngestLost
+
+
 async def save_text(
     connection: Connection,
     document: DocumentRow,

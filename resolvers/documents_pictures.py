@@ -5,7 +5,7 @@ from typing import Final
 
 from agents.documents.pictures import PictureReader
 from agents.ports import Account, Usage
-from persistence import documents, ledger, usage
+from persistence import documents, documents_work, ledger, usage
 from persistence.ledger import Call
 from persistence.lifecycle.documents import DocumentState
 from persistence.tables.documents import DocumentRow
@@ -39,8 +39,9 @@ class DocumentLedger:
     document: DocumentRow
 
     async def recall(self, step_key: str, request_hash: str) -> str | None:
-        """See `agents.ports.Ledger`."""
+        """See `agents.ports.Ledger`. Raises `IngestLost`, so that nothing more is sent then."""
         async with self.resources.database.read() as connection:
+            await documents_work.check_held(connection, self.document)
             return await ledger.recall(
                 connection, self.document.id, LEDGER_GENERATION, step_key, request_hash
             )

@@ -14,7 +14,7 @@ import sys
 from array import array
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,9 @@ class _Note(BaseModel):
     message: str = Field(max_length=100_000)
 
 
+Shown = Literal["image/png", "image/jpeg"]
+
+
 class _Header(BaseModel):
     model_config = ConfigDict(extra="forbid")
     failure: _Failure | None = None
@@ -76,7 +79,7 @@ class _Header(BaseModel):
     names: list[str] = Field(default=[], max_length=100_000)
     by_line: bool = False
     notes: list[_Note] = Field(default=[], max_length=10)
-    pictures: list[tuple[int, str, int]] = Field(default=[], max_length=1_000)
+    pictures: list[tuple[int, Shown, int]] = Field(default=[], max_length=1_000)
     silent: list[int] = Field(default=[], max_length=100_000)
     headings: list[tuple[int, int, int, str]] = Field(default=[], max_length=MOST_BOOKMARKS)
 
@@ -172,6 +175,8 @@ async def _answer(
     if any(not 0 <= size <= bound for size, bound in zip(header.sizes, most, strict=True)):
         raise ReaderBroken("an answer too long")
     drawn = [size for _, _, size in header.pictures]
+    if len(drawn) > limits.max_pictures:
+        raise ReaderBroken("too many pictures")
     if any(size < 0 for size in drawn) or sum(drawn) > limits.max_picture_bytes:
         raise ReaderBroken("pictures too large")
     return header, [await stream.readexactly(size) for size in (*header.sizes, *drawn)]
@@ -237,7 +242,7 @@ def _checked(header: _Header, parts: list[bytes], limits: Limits) -> ExtractedTe
             and bool(np.all(anchor_rows[:, 4] < max(1, len(header.names))))
             and _sound_headings(header.headings, len(text))
         )
-    except ValueError as error:
+    except (ValueError, ExtractionFailure) as error:
         raise ReaderBroken("an answer that is no text") from error
     if not sound:
         raise ReaderBroken("an answer that does not fit its text")
