@@ -61,7 +61,9 @@ class Called(Generic[ResponseT]):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whom models are called for. `owner_id` is the grading task or the study message.
+    """Whom models are called for. `owner_id` is the grading task, study message or document.
+
+    `most_micros` is what the owner may cost in all, None without a limit of its own.
 
     `chosen` holds the models its course or organization chose for a role, as settings write them.
     """
@@ -71,6 +73,7 @@ class Account:
     owner_id: UUID
     user_id: UUID | None = None
     chosen: Mapping[str, str] = field(default_factory=dict)
+    most_micros: int | None = None
 
 
 class Ledger(Protocol):

@@ -2,14 +2,15 @@
 and the offline members in all others."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from agents.documents.transcription import ModelPictureReader
 from agents.grading.brief import Role
 from agents.grading.members import GradingMembers, ModelMembers, ModelSeat, SeatedMembers
-from agents.models.flows import FLOWS, DataFlow, flows_of
+from agents.models.flows import FLOWS, PICTURES, DataFlow, flows_of
 from agents.models.gateway import Gateway
-from agents.models.names import STUDY_ROLES, Chain, chain
-from agents.ports import Account
+from agents.models.names import DOCUMENT_ROLES, STUDY_ROLES, Chain, chain
+from agents.ports import Account, Ledger
 from agents.study.members import StudyMembers, model_members
 
 
@@ -20,6 +21,9 @@ class Seating:
     gateway: Gateway
     study: Mapping[str, Chain]
     grading: Mapping[str, Chain]
+    documents: Mapping[str, Chain] = field(default_factory=dict)
+    picture_micros: int | None = None
+    """What reading the pictures of one document may cost."""
     prepare: Callable[[], None] = lambda: None
     """Imports what the offered models need: for a worker, before its first call."""
 
@@ -48,6 +52,18 @@ class Seating:
             return offline
         return SeatedMembers({role: seats.get(role, offline) for role in Role})
 
+    def picture_reader(
+        self, account: Account, ledger: Ledger, *, last_try: bool
+    ) -> ModelPictureReader | None:
+        """Who reads the pictures of one document, if anybody does."""
+        (role,) = DOCUMENT_ROLES
+        models = self._models(account, role, self.documents)
+        if not models:
+            return None
+        bounded = replace(account, most_micros=self.picture_micros)
+        client = self.gateway.client(models, bounded, role)
+        return ModelPictureReader(client, ledger, last_try=last_try)
+
     def asks_a_provider(self, account: Account) -> bool:
         """Whether what a student writes to this account's tutor leaves the server."""
         return any(self._models(account, role, self.study) for role in STUDY_ROLES)
@@ -62,7 +78,9 @@ class Seating:
             if not chains or not all(chains):
                 found.append(offline)
             found += flows_of(offline.feature, chains, self.gateway.catalogue)
-        return found
+        readers = [*self.documents.values()]
+        readers += [chain(models) for role, models in chosen if role in DOCUMENT_ROLES]
+        return [*found, *flows_of(PICTURES, readers, self.gateway.catalogue)]
 
     @staticmethod
     def _models(account: Account, role: str, configured: Mapping[str, Chain]) -> Chain:

@@ -26,11 +26,16 @@ def open_files(settings: Settings, links: SignedLinks) -> Files:
     return Files(storage, links, _file_rules(settings), _fetch_rules(settings))
 
 
-def reading_limits(rules: FileRules) -> Limits:
+def reading_limits(rules: FileRules, pictures: int) -> Limits:
     """What reading a file may cost, where it may be as large as it may come."""
     usual = Limits()
     most = max(rules.document_bytes, rules.multipart_bytes)
-    return replace(usual, max_bytes=most, max_unpacked=max(usual.max_unpacked, 4 * most))
+    return replace(
+        usual,
+        max_bytes=most,
+        max_unpacked=max(usual.max_unpacked, 4 * most),
+        max_pictures=pictures,
+    )
 
 
 def _plain(secret: SecretStr | None) -> str | None:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from agents.models.names import GRADING_ROLES, STUDY_ROLES, chain
+from agents.models.names import DOCUMENT_ROLES, GRADING_ROLES, STUDY_ROLES, chain
 from ops.bootstrap import command_event
 from ops.settings import Settings
 from persistence import audit, courses, usage, users
@@ -11,7 +11,7 @@ from persistence.database import Connection, Database
 from resolvers.access import missing
 from resolvers.refusals import Refusal, RefusalCode
 
-ROLES = (*STUDY_ROLES, *GRADING_ROLES)
+ROLES = (*STUDY_ROLES, *GRADING_ROLES, *DOCUMENT_ROLES)
 
 
 async def choose_models(

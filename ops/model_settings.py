@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel, Field, SecretStr
 
 from agents.models.catalogue import OfferedModel
-from agents.models.names import GRADING_ROLES, STUDY_ROLES, Chain, chains
+from agents.models.names import DOCUMENT_ROLES, GRADING_ROLES, STUDY_ROLES, Chain, chains
 
 
 class ModelSettings(BaseModel):
@@ -25,6 +25,19 @@ class ModelSettings(BaseModel):
     grading_models: str = Field(
         "offline",
         description="Who grades, as ASSAY_STUDY_MODELS, for grader_a, grader_b, arbiter, feedback.",
+    )
+    picture_models: str = Field(
+        "offline",
+        description="Who reads pictures and scanned pages of documents: a model that sees, > as in "
+        "ASSAY_STUDY_MODELS. offline: nobody, and such documents end as NO_TEXT.",
+    )
+    picture_pages: int = Field(
+        50, ge=1, le=500, description="Pictures and scanned pages that are read of one document."
+    )
+    picture_budget_micros: int = Field(
+        2_000_000,
+        ge=0,
+        description="What reading the pictures of one document may cost, in micro-units.",
     )
     gemini_api_key: SecretStr | None = Field(None, description="Key of the Gemini API.")
     openai_api_key: SecretStr | None = Field(None, description="Key of OpenAI's own API.")
@@ -61,11 +74,16 @@ class ModelSettings(BaseModel):
         """The models of each grading role. Raises ValueError."""
         return chains(self.grading_models, GRADING_ROLES)
 
+    def picture_chains(self) -> Mapping[str, Chain]:
+        """The models of who reads pictures. Raises ValueError."""
+        return chains(self.picture_models, DOCUMENT_ROLES)
+
     def check_models(self) -> None:
         """Raises ValueError that names the variable where a model has no entry or no key."""
         for variable, read in (
             ("ASSAY_STUDY_MODELS", self.study_chains),
             ("ASSAY_GRADING_MODELS", self.grading_chains),
+            ("ASSAY_PICTURE_MODELS", self.picture_chains),
         ):
             try:
                 seated = read()

@@ -47,7 +47,14 @@ async def open_seating(
             policy=policy,
         )
         try:
-            yield Seating(gateway, settings.study_chains(), settings.grading_chains(), prepare)
+            yield Seating(
+                gateway,
+                settings.study_chains(),
+                settings.grading_chains(),
+                settings.picture_chains(),
+                settings.picture_budget_micros,
+                prepare,
+            )
         finally:
             await gateway.close()
             await providers.close()

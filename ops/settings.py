@@ -281,7 +281,10 @@ class Settings(EdgeSettings, ModelSettings):
         200, ge=0, description="Web searches of an organization in a day (UTC)."
     )
     lease_seconds: float = Field(
-        30.0, ge=5, le=600, description="Time after which a silent worker's task is taken over."
+        30.0,
+        ge=5,
+        le=600,
+        description="Time after which a silent worker's task or document is taken over.",
     )
     drain_seconds: float = Field(
         25.0, ge=0, le=600, description="Time after SIGTERM to finish what is in flight."

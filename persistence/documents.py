@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import and_, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from persistence import stored_objects
+from persistence import ledger, stored_objects
 from persistence.database import Conflict, Connection, add, change, fetch, fetch_one
 from persistence.keyset import Page, page, pages_by_parent
 from persistence.lifecycle.documents import (
@@ -206,7 +206,8 @@ async def document_with_content(
 
 
 async def delete_document(connection: Connection, document: DocumentRow) -> None:
-    """Removes bytes, text and vectors, and with them the quotations of answers.
+    """Removes bytes, text and vectors, and with them the quotations of answers, and what a model
+    read of its pictures.
 
     A worker that is at it loses its lease. Raises `InvalidTransition` when it is deleted already,
     `Conflict` when its state changed meanwhile.
@@ -225,6 +226,7 @@ async def delete_document(connection: Connection, document: DocumentRow) -> None
             document_versions.c.object_id.is_not(None),
         ),
     )
+    await ledger.forget(connection, [document.id])
     for table in (document_versions, document_fetches):
         await connection.execute(delete(table).where(table.c.document_id == document.id))
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Protocol, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, case, delete, exists, func, insert, select, update
 
 from persistence.database import Connection, fetch, fetch_one
 from persistence.embeddings import ChunkKey, add_vectors
@@ -176,6 +176,19 @@ async def beat(connection: Connection, document: DocumentRow) -> bool:
     return done.rowcount > 0
 
 
+async def check_held(connection: Connection, document: DocumentRow) -> None:
+    """Raises `IngestLost` when the ingest is another's by now, or the document was deleted."""
+    found = await connection.execute(
+        select(documents.c.id).where(
+            documents.c.id == document.id,
+            documents.c.fence == document.fence,
+            documents.c.state.in_(WORKING),
+        )
+    )
+    if found.first() is None:
+        raise IngestLost
+
+
 async def save_text(
     connection: Connection,
     document: DocumentRow,
@@ -295,16 +308,25 @@ UNREADABLE = {
 """The failure of a document whose ingest broke down again and again."""
 
 
+_LONGER = 3
+"""Failed tries after which the wait grows no more."""
+
+
 async def waiting(
     connection: Connection, waiting_for: timedelta, limit: int
 ) -> Sequence[DocumentRow]:
-    """UPLOADED documents with a file which nobody has taken for so long, the oldest first."""
+    """UPLOADED documents with a file which nobody has taken for so long, the oldest first.
+
+    After each try that failed, four times as long.
+    """
+    pauses = {tries: waiting_for * 4**tries for tries in range(_LONGER)}
+    pause = case(pauses, value=documents.c.fence, else_=waiting_for * 4**_LONGER)
     return await fetch(
         connection,
         select(documents)
         .where(
             documents.c.state == DocumentState.UPLOADED,
-            documents.c.updated_at < func.now() - waiting_for,
+            documents.c.updated_at < func.now() - pause,
             exists().where(document_versions.c.document_id == documents.c.id),
         )
         .order_by(documents.c.updated_at)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from persistence.database import Connection, fetch
@@ -103,6 +103,13 @@ async def calls_of(
         .where(model_calls.c.owner_id == owner_id, model_calls.c.generation == generation)
         .order_by(model_calls.c.created_at, model_calls.c.id),
         ModelCallRow,
+    )
+
+
+async def forget(connection: Connection, owners: Sequence[UUID]) -> None:
+    """Empties the answers of these owners; what they cost stays."""
+    await connection.execute(
+        update(model_calls).where(model_calls.c.owner_id.in_(owners)).values(response="")
     )
 
 

@@ -86,14 +86,14 @@ TABLES: Mapping[str, Store] = {
         "How an answer to a person came to be.", erased=f"message_id IN ({_MESSAGES})"
     ),
     "model_call": Store(
-        "What models answered about a person's work or questions. The hash of an answer stays, so "
-        "that the ledger hash of a grade can still be computed.",
+        "What models answered about a person's work or questions, or read of course material. The "
+        "hash of an answer stays, so that the ledger hash of a grade can still be computed.",
         erased=f"owner_id IN ({_TASKS}) OR owner_id IN ({_MESSAGES})",
         values={"response": "''"},
     ),
     "model_usage": Store(
-        "When models were asked for a person, by their id, with tokens and cost. Without their id "
-        "once erased.",
+        "When models were asked for a person, or for a document they handed in, by their id, with "
+        "tokens and cost. Without their id once erased.",
         exported="user_id = :person",
         erased="user_id = :person",
         values={"user_id": "NULL"},

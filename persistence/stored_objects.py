@@ -21,6 +21,15 @@ async def begin(connection: Connection, organization_id: UUID) -> StoredObjectRo
     return row
 
 
+async def beat(connection: Connection, object_id: UUID) -> None:
+    """Says that an object is still being written."""
+    await connection.execute(
+        update(stored_objects)
+        .where(stored_objects.c.id == object_id, stored_objects.c.state == ObjectState.WRITING)
+        .values(state=ObjectState.WRITING)
+    )
+
+
 async def keep(connection: Connection, object_id: UUID, byte_size: int) -> None:
     """Keeps an object that was written, beside the row that points at it.
 
@@ -46,13 +55,13 @@ async def doom(connection: Connection, object_ids: Select[tuple[UUID]] | Sequenc
     )
 
 
-async def doom_abandoned(connection: Connection, older_than: timedelta) -> None:
-    """Gives up objects whose writer never came back to keep them."""
+async def doom_abandoned(connection: Connection, silent_for: timedelta) -> None:
+    """Gives up objects whose writer has died: it neither beats nor keeps them."""
     await connection.execute(
         update(stored_objects)
         .where(
             stored_objects.c.state == ObjectState.WRITING,
-            stored_objects.c.created_at < func.now() - older_than,
+            stored_objects.c.updated_at < func.now() - silent_for,
         )
         .values(state=OBJECT.advance(ObjectState.WRITING, ObjectEvent.DOOM))
     )

@@ -6,10 +6,11 @@ from uuid import UUID
 
 from sqlalchemy import delete, func, select, update
 
+from persistence import ledger
 from persistence.database import Connection, change
 from persistence.study_tree import OPEN
 from persistence.tables.identity import users
-from persistence.tables.records import model_calls, stream_events
+from persistence.tables.records import stream_events
 from persistence.tables.study import messages, study_sessions
 
 
@@ -56,7 +57,5 @@ async def delete_session(connection: Connection, session_id: UUID) -> None:
     )
     owners = list(found.scalars())
     await change(connection, delete(study_sessions).where(study_sessions.c.id == session_id))
-    await connection.execute(
-        update(model_calls).where(model_calls.c.owner_id.in_(owners)).values(response="")
-    )
+    await ledger.forget(connection, owners)
     await connection.execute(delete(stream_events).where(stream_events.c.stream_id == session_id))

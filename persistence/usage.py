@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from persistence.database import Connection, add, fetch
@@ -27,7 +27,7 @@ LOST: Final = "LOST"
 
 
 class OverBudget(Exception):
-    """The budget of the course or of its organization would be exceeded."""
+    """The budget of the owner, the course or its organization would be exceeded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,14 @@ class Settled:
 
 
 async def reserve(
-    connection: Connection, usage: ModelUsageRow, *, monthly_micros: int | None
+    connection: Connection,
+    usage: ModelUsageRow,
+    *,
+    monthly_micros: int | None,
+    owner_micros: int | None = None,
 ) -> None:
     """Sets `usage.reserved_micros` aside in its month; `monthly_micros` is the budget of an
-    organization that has no row of its own.
+    organization that has no row of its own, `owner_micros` that of the usage's owner in all.
 
     Raises `OverBudget`, after which the transaction must end without a commit. The organization's
     sum is locked before the course's, always.
@@ -56,6 +60,10 @@ async def reserve(
     await _set_aside(connection, usage, None, budgets.get(None, monthly_micros))
     if usage.course_id is not None:
         await _set_aside(connection, usage, usage.course_id, budgets.get(usage.course_id))
+    if owner_micros is not None:  # under the lock of the organization's sum
+        held = await _held_by(connection, usage.owner_id)
+        if held + usage.reserved_micros > owner_micros:
+            raise OverBudget
     await add(connection, usage)
 
 
@@ -136,7 +144,7 @@ async def spent_micros(
 
 
 async def usages_of(connection: Connection, owner_id: UUID) -> Sequence[ModelUsageRow]:
-    """The requests made for a task or a message, in order."""
+    """The requests made for a task, a message or a document, in order."""
     return await fetch(
         connection,
         select(model_usages)
@@ -218,6 +226,16 @@ async def _budgets(
         ModelBudgetRow,
     )
     return {row.course_id: row.micros for row in rows}
+
+
+async def _held_by(connection: Connection, owner_id: UUID) -> int:
+    """What an owner's requests have cost, and what is set aside for those that run."""
+    runs = model_usages.c.outcome == RUNNING
+    micros = case((runs, model_usages.c.reserved_micros), else_=model_usages.c.cost_micros)
+    found = await connection.execute(
+        select(func.coalesce(func.sum(micros), 0)).where(model_usages.c.owner_id == owner_id)
+    )
+    return int(found.scalar_one())
 
 
 async def _set_aside(

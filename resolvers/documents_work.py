@@ -12,7 +12,7 @@ from agents.documents.chunking import TextChunk, chunk
 from agents.documents.extracted import WITHOUT_TEXT, ExtractedText, ExtractionFailure
 from agents.documents.languages import language_of
 from agents.documents.reading import read_file
-from agents.ports import ProviderNotApproved
+from agents.ports import AgentFailure, ProviderNotApproved
 from persistence import documents_work, embeddings, providers, streams
 from persistence.database import Connection
 from persistence.documents_work import UNREADABLE, IngestLost, NewChunk
@@ -22,6 +22,7 @@ from persistence.objects import ObjectMissing, StorageDown
 from persistence.tables.documents import DocumentRow
 from resolvers import originals
 from resolvers.documents import announce_state, enqueue_ingest, replace_older
+from resolvers.documents_pictures import picture_reader
 from resolvers.originals import Original
 from resolvers.work import WorkResources
 
@@ -33,10 +34,6 @@ BATCH_CHUNKS = 32
 MOST_TRIES = 3
 NOT_APPROVED = "PROVIDER_NOT_APPROVED"
 """The failure of a document whose text may not leave for the provider that indexes it."""
-
-STUCK_AFTER = timedelta(minutes=5)
-BEAT_SECONDS = 60.0
-"""A large text is read and cut for minutes, and a provider may take as long over a batch."""
 
 WAITING_FOR = timedelta(seconds=10)
 _SWEPT = 100
@@ -108,6 +105,9 @@ async def _ingest(resources: WorkResources, document_id: UUID, original: Origina
         await ingest.fail(failure)
     except ProviderNotApproved as refused:
         await ingest.refuse(refused)
+    except AgentFailure as failure:
+        logger.warning("document %s waits: %s", document_id, failure)
+        await ingest.retry()
     except Exception as error:
         logger.exception("document %s: %s", document_id, type(error).__name__)
         await ingest.retry()
@@ -116,9 +116,10 @@ async def _ingest(resources: WorkResources, document_id: UUID, original: Origina
 
 
 async def _beat(resources: WorkResources, document: DocumentRow) -> None:
-    """Keeps the sweeper from taking a slow ingest for a dead one."""
+    """Keeps the sweeper from taking a slow ingest for a dead one: a large text is read and cut for
+    minutes, and a provider may take as long over a batch."""
     while True:
-        await asyncio.sleep(BEAT_SECONDS)
+        await asyncio.sleep(resources.lease_seconds / 3)
         try:
             async with resources.database.transaction() as connection:
                 if not await documents_work.beat(connection, document):
@@ -151,7 +152,9 @@ class _Ingest:
             file_name=self._document.file_name,
             media_type=self._document.media_type,
             limits=self._resources.document_limits,
-            pictures=self._resources.picture_reader,
+            pictures=await picture_reader(
+                self._resources, self._document, last_try=self._document.fence >= MOST_TRIES
+            ),
         )
 
     async def fail(self, failure: ExtractionFailure) -> None:
@@ -169,7 +172,7 @@ class _Ingest:
         await self._end(DocumentEvent.FAIL, failure)
 
     async def retry(self) -> None:
-        """Has it tried again, or ends it when that was the last try."""
+        """Has it tried again after a while, or ends it when that was the last try."""
         if self._document.fence >= MOST_TRIES:
             await self._end(DocumentEvent.FAIL, UNREADABLE)
         else:
@@ -201,8 +204,6 @@ class _Ingest:
             await announce_state(connection, self._document, reached)
             if event is DocumentEvent.INDEXED:
                 await replace_older(connection, self._document)
-            if event is DocumentEvent.TAKEOVER:
-                await enqueue_ingest(connection, self._document)
         self._state = reached
         await streams.announce(self._resources.bus)
 
@@ -272,10 +273,13 @@ def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 async def sweep_documents(
     resources: WorkResources,
     *,
-    stuck_after: timedelta = STUCK_AFTER,
+    stuck_after: timedelta | None = None,
     waiting_for: timedelta = WAITING_FOR,
 ) -> None:
-    """Heals what dead workers left: an ingest that stands still, a document nobody was told of."""
+    """Heals what dead workers left: an ingest that stands still for `stuck_after` (None: a lease),
+    a document nobody was told of, or one whose next try is due."""
+    if stuck_after is None:
+        stuck_after = timedelta(seconds=resources.lease_seconds)
     async with resources.database.transaction() as connection:
         taken = await documents_work.take_over(connection, stuck_after, MOST_TRIES, _SWEPT)
         for document in taken:

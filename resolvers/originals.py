@@ -1,5 +1,6 @@
 """Originals: brought into the object storage before the row that points at them, and out again."""
 
+import asyncio
 import hashlib
 import logging
 import tempfile
@@ -22,8 +23,11 @@ from resolvers.work import WorkResources
 logger = logging.getLogger(__name__)
 
 HEAD_BYTES = 65_536
-ABANDONED_AFTER = timedelta(hours=6)
-"""An object that nobody has kept so long after it was begun is deleted."""
+ABANDONED_AFTER = timedelta(minutes=15)
+"""An object whose writer has said nothing for so long is deleted. Beyond its last beat a writer has
+only the transaction before it that keeps the object, which takes seconds."""
+
+BEAT_SECONDS = 60.0
 
 _SWEPT = 200
 
@@ -85,12 +89,26 @@ async def store(
     async with database.transaction() as connection:
         row = await stored_objects.begin(connection, organization_id)
     measured = _Measured(content, most, too_large)
+    beating = asyncio.create_task(_beat(database, row.id))
     try:
         await storage.put(row.key, measured)
     except BaseException:
         await discard(database, row.id)
         raise
+    finally:
+        beating.cancel()
     return StoredFile(row.id, measured.byte_size, measured.digest.hexdigest(), measured.head)
+
+
+async def _beat(database: Database, object_id: UUID) -> None:
+    """Keeps the sweeper from taking a slow writer for a dead one."""
+    while True:
+        await asyncio.sleep(BEAT_SECONDS)
+        try:
+            async with database.transaction() as connection:
+                await stored_objects.beat(connection, object_id)
+        except Exception:  # the next beat may come through
+            logger.warning("object %s: a beat was missed", object_id, exc_info=True)
 
 
 async def discard(database: Database, object_id: UUID) -> None:

@@ -43,7 +43,12 @@ class DatabaseUsage:
         )
         try:
             async with self.database.transaction() as connection:
-                await book.reserve(connection, row, monthly_micros=self.monthly_micros)
+                await book.reserve(
+                    connection,
+                    row,
+                    monthly_micros=self.monthly_micros,
+                    owner_micros=account.most_micros,
+                )
         except OverBudget:
             raise BudgetExceeded from None
         return row.id

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol
 from uuid import UUID, uuid4
 
 from agents.documents.extracted import Limits
 from agents.documents.pictures import PictureReader
 from agents.grading.team import GradingTeam
-from agents.ports import Account, Embedder, Embedders, PassageSearch, WebSearch
+from agents.ports import Account, Embedder, Embedders, Ledger, PassageSearch, WebSearch
 from agents.study.summary import ExtractiveSummariser, Summariser
 from agents.study.team import StudyTeam
 from agents.web.domains import DomainPolicy
@@ -20,6 +21,19 @@ from persistence.objects import ObjectStorage
 from resolvers.context import utc_now
 from resolvers.fetching import FileFetcher
 from resolvers.files import FileRules
+
+
+class PictureReading(Protocol):
+    """Gives a document its reader, where a model is chosen. On the `last_try` a provider that is
+    down leaves pictures unread."""
+
+    def __call__(
+        self, account: Account, ledger: Ledger, *, last_try: bool
+    ) -> PictureReader | None: ...
+
+
+def _nobody(account: Account, ledger: Ledger, *, last_try: bool) -> None:  # noqa: ARG001 - the port's
+    return None
 
 
 @dataclass(frozen=True)
@@ -46,8 +60,8 @@ class WorkResources:
     metrics: Metrics = field(default_factory=Metrics)
     document_limits: Limits = field(default_factory=Limits)
     """What reading one file may cost."""
-    picture_reader: PictureReader | None = None
-    """A model that reads scanned pages and pictures, where the provider has one."""
+    picture_reader: PictureReading = _nobody
+    """Who reads scanned pages and pictures, for one try at one document."""
     lease_seconds: float = 30.0
     grading_concurrency: int = 4
     web_search: Callable[[DomainPolicy, Quota], WebSearch] | None = None

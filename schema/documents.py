@@ -61,6 +61,8 @@ class DocumentFailureCode(StrEnum):
     FETCH_FAILED = "FETCH_FAILED"
     DUPLICATE = "DUPLICATE"
     PROVIDER_NOT_APPROVED = "PROVIDER_NOT_APPROVED"
+    MODEL_BUDGET = "MODEL_BUDGET"
+    MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
     NO_ROOM = "NO_ROOM"
     INTERNAL = "INTERNAL"
 
@@ -83,7 +85,10 @@ described_enum(
     FETCH_REFUSED="Its address may not be fetched, or does not lead to a file.",
     FETCH_FAILED="Its address did not answer, again and again.",
     DUPLICATE="The course has this file already.",
-    PROVIDER_NOT_APPROVED="The provider whose model indexes it is not approved.",
+    PROVIDER_NOT_APPROVED="The provider whose model indexes it, or reads its pictures, is not "
+    "approved.",
+    MODEL_BUDGET="Its text is in pictures, and the budget for models has no room for reading them.",
+    MODEL_UNAVAILABLE="Its text is in pictures, and the model that reads them does not answer.",
     NO_ROOM="It was fetched, and its course or organization may not have so many bytes more.",
     INTERNAL="It broke down again and again on our side.",
 )

@@ -13,6 +13,7 @@ from agents.documents.extracted import (
     ExtractedText,
     ExtractionCode,
     ExtractionFailure,
+    Heading,
     Limits,
     LocationKind,
     Note,
@@ -78,6 +79,7 @@ class Composer:
         self.blocks: Packed[Block] = Packed(Block)
         self.anchors: Packed[Anchor] = Packed(Anchor)
         self.names: list[str] = []
+        self.headings: list[Heading] = []
 
     def open(self) -> None:
         """The next block begins a page, slide or sheet."""
@@ -101,10 +103,16 @@ class Composer:
         self._put(text)
         return start
 
-    def add_page(self, text: str, number: int, opened: Iterable[Block]) -> None:
-        """Appends a page's canonical text with its blocks, whose places are those in `text`."""
-        start = self.append(text, "\n")
-        self.open()
+    def add_page(
+        self, text: str, number: int, opened: Iterable[Block], headings: Iterable[Heading] = ()
+    ) -> None:
+        """Appends a page's canonical text with its blocks, whose places are those in `text`.
+
+        An empty one has no blocks; its headings are those of what follows.
+        """
+        start = self.append(text, "\n") if text else self.length
+        self.headings += [one._replace(start=start + one.start) for one in headings]
+        self._opens = self._opens or bool(text)
         for block in opened:
             self.block(block._replace(start=start + block.start, end=start + block.end))
         self.anchor(LocationKind.PAGE, start, number)
@@ -135,7 +143,13 @@ class Composer:
         if not has_content(text):
             raise empty()
         return ExtractedText(
-            text, media_type, self.blocks, self.anchors, tuple(self.names), notes=tuple(notes)
+            text,
+            media_type,
+            self.blocks,
+            self.anchors,
+            tuple(self.names),
+            notes=tuple(notes),
+            headings=tuple(self.headings),
         )
 
     def _put(self, text: str) -> None:

@@ -7,12 +7,13 @@ sentences, then between words, and inside a word only when it alone is too long.
 and a piece of code are cut only when they alone are too long. Work is linear in the text.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from agents.documents.blocks import Outline, Span, units
-from agents.documents.extracted import Block, BlockKind, ExtractedText, LocationKind
+from agents.documents.extracted import Block, BlockKind, ExtractedText, Heading, LocationKind
 from agents.documents.locations import Location, Locator
 from agents.documents.sentences import trimmed
 
@@ -83,7 +84,7 @@ def chunk(
             locator.locate(start, end),
             count_tokens(text[start:end]),
         )
-        for ordinal, (start, end, path) in enumerate(cutter.spans(source.blocks))
+        for ordinal, (start, end, path) in enumerate(cutter.spans(source))
     )
 
 
@@ -96,12 +97,11 @@ class _Cutter:
         self._overhead = count_tokens("")
         self._densities: dict[int, float] = {}
 
-    def spans(self, blocks: Iterable[Block]) -> Iterator[_Section]:
+    def spans(self, source: ExtractedText) -> Iterator[_Section]:
         """(start, end, heading path) of each chunk: neighbouring pieces of a section together."""
         current: list[_Piece] = []
         tokens = float(self._overhead)
-        outline = Outline()
-        for piece in (piece for block in blocks for piece in self._pieces(block, outline)):
+        for piece in self._all_pieces(source):
             new_section = piece.opens or (piece.heading and current and not current[-1].heading)
             if new_section or (current and not self._joins(current, tokens, piece)):
                 yield from self._close(current)
@@ -118,15 +118,25 @@ class _Cutter:
             and piece.end - current[0].start <= MAX_CHARACTERS
         )
 
-    def _pieces(self, block: Block, outline: Outline) -> Iterator[_Piece]:
+    def _all_pieces(self, source: ExtractedText) -> Iterator[_Piece]:
+        outline, coming = Outline(), deque[Heading](source.headings)
+        for block in source.blocks:
+            if block.opens and not source.headings:
+                outline.close()
+            entered = False
+            while coming and coming[0].start <= block.start:
+                heading = coming.popleft()
+                outline.enter(heading.level, heading.title)
+                entered = True
+            opens = bool(block.opens) or (entered and block.kind != BlockKind.HEADING)
+            yield from self._pieces(block, outline, opens=opens)
+
+    def _pieces(self, block: Block, outline: Outline, *, opens: bool) -> Iterator[_Piece]:
         heading = block.kind == BlockKind.HEADING
-        if block.opens:
-            outline.close()
-        if heading:
+        if heading and block.level:
             outline.enter(block.level, self._text[block.title_start : block.title_end])
         kept = block.kind in {BlockKind.CODE, BlockKind.ROW}
         whole = self._fits(block.start, block.end, self._limit if kept else self._target)
-        opens = bool(block.opens)
         for start, end in [(block.start, block.end)] if whole else units(self._text, block):
             for part in self._parts(start, end):
                 yield _Piece(*part, self._tokens(*part), heading, opens, outline.path)

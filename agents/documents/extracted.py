@@ -26,11 +26,17 @@ class ExtractionCode(StrEnum):
     TOO_MUCH_TEXT = "TOO_MUCH_TEXT"
     TIME_LIMIT = "TIME_LIMIT"
     MEMORY_LIMIT = "MEMORY_LIMIT"
+    PROVIDER_NOT_APPROVED = "PROVIDER_NOT_APPROVED"
+    MODEL_BUDGET = "MODEL_BUDGET"
+    MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
     INTERNAL = "INTERNAL"
 
 
-WITHOUT_TEXT = frozenset({ExtractionCode.EMPTY, ExtractionCode.NO_TEXT})
-"""The file was read and holds no text; everything else is a file that was not read."""
+WITHOUT_TEXT = frozenset(
+    {ExtractionCode.EMPTY, ExtractionCode.NO_TEXT, ExtractionCode.PROVIDER_NOT_APPROVED}
+)
+"""The file was read and holds no text, or none but in pictures that nobody may be shown; everything
+else is a file that was not read."""
 
 
 class ExtractionFailure(Exception):
@@ -62,17 +68,22 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one file may cost. Times in seconds; sizes in bytes, code points and blocks."""
+    """What one file may cost. Times in seconds; sizes in bytes, code points and blocks.
+
+    `max_pixels` are one picture's, `max_picture_bytes` those of all pictures of a file together.
+    """
 
     max_bytes: int = 100_000_000
     max_unpacked: int = 400_000_000
     max_pages: int = 5_000
     max_characters: int = 10_000_000
     max_pictures: int = 50
+    max_pixels: int = 50_000_000
+    max_picture_bytes: int = 100_000_000
     max_blocks: int = 1_000_000
     cpu_seconds: int = 60
     wall_seconds: float = 150.0
-    picture_seconds: float = 100.0
+    picture_seconds: float = 900.0
     memory_bytes: int = 768 * 1024 * 1024
 
 
@@ -164,18 +175,35 @@ def _no_anchors() -> Packed[Anchor]:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What shows text that could not be read: the page `number`, or the whole file (0)."""
+    """What shows text that could not be read: the page `number`, or the whole file (0).
+
+    A PNG or JPEG that was made here, of the pixels alone.
+    """
 
     number: int
     media_type: str
     data: bytes
 
 
+class Heading(NamedTuple):
+    """A title from outside of the text, such as a PDF's bookmark, for what stands from `start` on.
+
+    It closes the titles of its `level` (from 1) and deeper. `page` is where it points to.
+    """
+
+    start: int
+    level: int
+    page: int
+    title: str
+
+
 @dataclass(frozen=True, slots=True)
 class ExtractedText:
     """The canonical text, with its blocks in order, which hold every non-space character.
 
-    It is empty only where there are `pictures`, which are made only if they are asked for.
+    It is empty only where there are `pictures`, which are made only if they are asked for; `silent`
+    are the pages without text, drawn or not. With `headings`, a heading block of level 0 is the
+    place where one of them stands in the text, and pages do not end what they announce.
 
     `anchors` is empty where the format has no places (Word, web pages) and where `by_line` says
     that the text's own lines are its places.
@@ -189,3 +217,5 @@ class ExtractedText:
     by_line: bool = False
     notes: tuple[Note, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    silent: tuple[int, ...] = ()
+    headings: tuple[Heading, ...] = ()

@@ -14,7 +14,6 @@ from agents.documents.extracted import (
     Limits,
     Note,
     NoteCode,
-    Picture,
 )
 from agents.documents.media_types import (
     DOCX,
@@ -80,7 +79,9 @@ def _read(file: IO[bytes], kind: str, limits: Limits, *, pictures: bool) -> Extr
     # ruff: noqa: PLC0415
     if kind.startswith(IMAGE):
         if pictures:
-            return ExtractedText("", kind, pictures=(Picture(0, kind, file.read()),))
+            from agents.documents.images import read_image
+
+            return read_image(file, kind, limits)
         raise ExtractionFailure(
             ExtractionCode.NO_TEXT,
             "The file is a picture, and no model that reads pictures is set up.",

@@ -2,16 +2,15 @@
 forms nor attachments are opened."""
 
 import re
-import struct
-import zlib
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import IO, Any
 
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from agents.documents.blocks import plain_blocks
+from agents.documents.bookmarks import bookmarks, sectioned
 from agents.documents.canonical import Composer, canonical, has_content
 from agents.documents.extracted import (
     ExtractedText,
@@ -38,6 +37,7 @@ def read_pdf(file: IO[bytes], limits: Limits, *, pictures: bool = False) -> Extr
             f"The PDF has {len(document):,} pages; the limit is {limits.max_pages:,}.",
             "Split the document, for example by chapter.",
         )
+    marks = bookmarks(document)
     composer = Composer(limits)
     silent: list[int] = []
     broken = 0
@@ -46,19 +46,19 @@ def read_pdf(file: IO[bytes], limits: Limits, *, pictures: bool = False) -> Extr
             text, shows = _page(document, number)
         except pypdfium2.PdfiumError:
             text, shows, broken = "", True, broken + 1
-        if text:
-            composer.add_page(text, number, plain_blocks(text, 0, len(text)))
-        elif shows:
+        composer.add_page(text, number, *sectioned(text, number, marks.get(number, ())))
+        if shows and not text:
             silent.append(number)
     if not composer.length and broken == len(document):
         raise _damaged()
-    seen = tuple(_pictures(document, silent[: limits.max_pictures])) if pictures else ()
+    seen = tuple(_drawn(document, silent, limits)) if pictures else ()
     if not composer.length and not seen:
         raise _without_text(len(document), silent)
     notes = [unread_pages(silent)] if silent else []
     if not composer.length:
-        return ExtractedText("", PDF, notes=tuple(notes), pictures=seen)
-    return replace(composer.finish(PDF, notes), pictures=seen)
+        headings = tuple(composer.headings)
+        return ExtractedText("", PDF, pictures=seen, silent=tuple(silent), headings=headings)
+    return replace(composer.finish(PDF, notes), pictures=seen, silent=tuple(silent))
 
 
 def _opened(file: IO[bytes]) -> Any:
@@ -88,31 +88,28 @@ def _page(document: Any, number: int) -> tuple[str, bool]:
     return (text if has_content(text) else ""), shows
 
 
-def _pictures(document: Any, numbers: list[int]) -> Iterator[Picture]:
-    """The pages as grey PNGs of about 150 dots an inch, at most 2,000 wide or high."""
-    for number in numbers:
+def _drawn(document: Any, numbers: Sequence[int], limits: Limits) -> Iterator[Picture]:
+    from agents.documents.images import within  # noqa: PLC0415 - its library is seldom needed
+
+    return within(limits, _pictures(document, numbers, limits))
+
+
+def _pictures(document: Any, numbers: Sequence[int], limits: Limits) -> Iterator[Picture]:
+    """The first pages, in grey and about 150 dots an inch, while there is time to draw."""
+    from agents.documents.images import LONGEST_SIDE, encoded  # noqa: PLC0415 - as above
+
+    for number in numbers[: limits.max_pictures]:
+        if time.process_time() > limits.cpu_seconds / 2:
+            return
         try:
             page = document[number - 1]
-            scale = min(150 / 72, 2_000 / max(1.0, *page.get_size()))
+            scale = min(150 / 72, LONGEST_SIDE / max(1.0, *page.get_size()))
             drawn = page.render(scale=scale, grayscale=True, may_draw_forms=False)
         except pypdfium2.PdfiumError:
             continue
-        yield Picture(number, "image/png", _png(drawn))
+        yield Picture(number, *encoded(drawn.to_pil()))
         drawn.close()
         page.close()
-
-
-def _png(drawn: Any) -> bytes:
-    """A grey bitmap as PNG (RFC 2083): signature, header, rows with no filter, end."""
-    width, height, stride = drawn.width, drawn.height, drawn.stride
-    grey = bytes(drawn.buffer)
-    rows = b"".join(b"\x00" + grey[at : at + width] for at in range(0, stride * height, stride))
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in parts
-    )
 
 
 def _without_text(pages: int, silent: list[int]) -> ExtractionFailure:

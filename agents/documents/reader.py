@@ -95,6 +95,8 @@ def _read(found: ExtractedText) -> tuple[dict[str, Any], list[bytes]]:
     pictures = [picture.data for picture in found.pictures]
     header = {
         "pictures": [[p.number, p.media_type, len(p.data)] for p in found.pictures],
+        "silent": found.silent,
+        "headings": found.headings,
         "sizes": [len(part) for part in parts],
         "media_type": found.media_type,
         "names": found.names,

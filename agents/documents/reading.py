@@ -14,12 +14,15 @@ import sys
 from array import array
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agents.documents.blocks import MAX_TITLE
+from agents.documents.bookmarks import MOST_BOOKMARKS
+from agents.documents.canonical import canonical, one_line
 from agents.documents.extracted import (
     LOCATION_KINDS,
     Anchor,
@@ -28,6 +31,7 @@ from agents.documents.extracted import (
     ExtractedText,
     ExtractionCode,
     ExtractionFailure,
+    Heading,
     Limits,
     Note,
     NoteCode,
@@ -41,7 +45,10 @@ from agents.documents.reader import memory_limit
 logger = logging.getLogger(__name__)
 
 _MAX_HEADER: Final = 16_000_000
-_MOST_DRAWN: Final = 200_000_000
+_UNDRAWN: Final = frozenset(
+    {ExtractionCode.TIME_LIMIT, ExtractionCode.MEMORY_LIMIT, ExtractionCode.DAMAGED}
+)
+"""How drawing pages may end that can be read without."""
 _GRACE_SECONDS: Final = 1.0
 
 
@@ -60,6 +67,9 @@ class _Note(BaseModel):
     message: str = Field(max_length=100_000)
 
 
+Shown = Literal["image/png", "image/jpeg"]
+
+
 class _Header(BaseModel):
     model_config = ConfigDict(extra="forbid")
     failure: _Failure | None = None
@@ -69,7 +79,9 @@ class _Header(BaseModel):
     names: list[str] = Field(default=[], max_length=100_000)
     by_line: bool = False
     notes: list[_Note] = Field(default=[], max_length=10)
-    pictures: list[tuple[int, str, int]] = Field(default=[], max_length=1_000)
+    pictures: list[tuple[int, Shown, int]] = Field(default=[], max_length=1_000)
+    silent: list[int] = Field(default=[], max_length=100_000)
+    headings: list[tuple[int, int, int, str]] = Field(default=[], max_length=MOST_BOOKMARKS)
 
 
 async def read_file(
@@ -85,9 +97,19 @@ async def read_file(
     `file_name` and `media_type` are what was declared. What only shows text is read by `pictures`,
     where there is one. Raises ExtractionFailure, what `pictures` raises, and `ReaderBroken` when it
     is worth another try. Cancelled, it kills the process.
+
+    A file whose pages cannot be drawn within the limits is read without drawing them.
     """
     limits = limits or Limits()
-    found = await _found(path, file_name, media_type, limits, pictures=pictures is not None)
+    try:
+        found = await _found(path, file_name, media_type, limits, pictures=pictures is not None)
+    except ExtractionFailure as failure:
+        if pictures is None or failure.code not in _UNDRAWN:
+            raise
+        try:
+            found = await _found(path, file_name, media_type, limits, pictures=False)
+        except ExtractionFailure:
+            raise failure from None
     if pictures is not None and found.pictures:
         return await with_pictures(found, pictures, limits)
     return found
@@ -153,7 +175,9 @@ async def _answer(
     if any(not 0 <= size <= bound for size, bound in zip(header.sizes, most, strict=True)):
         raise ReaderBroken("an answer too long")
     drawn = [size for _, _, size in header.pictures]
-    if any(size < 0 for size in drawn) or sum(drawn) > max(limits.max_bytes, _MOST_DRAWN):
+    if len(drawn) > limits.max_pictures:
+        raise ReaderBroken("too many pictures")
+    if any(size < 0 for size in drawn) or sum(drawn) > limits.max_picture_bytes:
         raise ReaderBroken("pictures too large")
     return header, [await stream.readexactly(size) for size in (*header.sizes, *drawn)]
 
@@ -216,8 +240,9 @@ def _checked(header: _Header, parts: list[bytes], limits: Limits) -> ExtractedTe
             and bool(np.all(block_rows[:, 5] <= len(text)))
             and bool(np.all(anchor_rows[:, 0] < len(LOCATION_KINDS)))
             and bool(np.all(anchor_rows[:, 4] < max(1, len(header.names))))
+            and _sound_headings(header.headings, len(text))
         )
-    except ValueError as error:
+    except (ValueError, ExtractionFailure) as error:
         raise ReaderBroken("an answer that is no text") from error
     if not sound:
         raise ReaderBroken("an answer that does not fit its text")
@@ -233,6 +258,16 @@ def _checked(header: _Header, parts: list[bytes], limits: Limits) -> ExtractedTe
             Picture(number, kind, data)
             for (number, kind, _), data in zip(header.pictures, parts[3:], strict=True)
         ),
+        tuple(header.silent),
+        tuple(Heading(*heading) for heading in header.headings),
+    )
+
+
+def _sound_headings(headings: list[tuple[int, int, int, str]], length: int) -> bool:
+    starts = [0, *(start for start, *_ in headings), length]
+    return starts == sorted(starts) and all(
+        level >= 1 and len(title) <= MAX_TITLE and one_line(canonical(title)) == title
+        for _, level, _, title in headings
     )
 
 

@@ -21,6 +21,7 @@ class DataFlow:
 
 
 SEARCH: Final = "search"
+PICTURES: Final = "reading pictures"
 
 FLOWS: Sequence[DataFlow] = (
     DataFlow("grading", "offline", "statistical grader", None, (), None),
@@ -43,6 +44,7 @@ _SENT: Final[Mapping[str, Sequence[str]]] = {
         "the assignment's prompt, its rubric and reference answer",
         "anchor papers and passages of course material",
     ),
+    PICTURES: ("pictures of course material, and its pages without text, as pictures",),
 }
 
 
@@ -53,7 +55,8 @@ def flow_of_search(provider: str, model: str) -> DataFlow:
 
 
 def flows_of(feature: str, chains: Iterable[Chain], catalogue: Catalogue) -> Sequence[DataFlow]:
-    """A flow for each model that may be asked for `study` or `grading`, in order, once each."""
+    """A flow for each model that may be asked for `study`, `grading` or `PICTURES`, in order, once
+    each."""
     models = dict.fromkeys(name for chain in chains for name in chain)
     flows = []
     for name in models:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
-from autogen_core import FunctionCall
+from autogen_core import FunctionCall, Image
 from autogen_core.models import (
     AssistantMessage,
     CreateResult,
@@ -27,6 +27,7 @@ from autogen_core.tools import Tool, ToolSchema
 from google.genai import types
 
 from agents.models.failures import FailureKind, ModelFailure
+from agents.models.images import EncodedImage
 from agents.models.tokens import CountedUsage
 
 _SIGNED: Final = "~"
@@ -80,13 +81,15 @@ def _user_parts(message: UserMessage) -> list[types.Part]:
     if isinstance(message.content, str):
         return [types.Part(text=message.content)]
     return [
-        types.Part(text=part)
-        if isinstance(part, str)
-        else types.Part(
-            inline_data=types.Blob(data=base64.b64decode(part.to_base64()), mime_type="image/png")
-        )
+        types.Part(text=part) if isinstance(part, str) else types.Part(inline_data=_blob(part))
         for part in message.content
     ]
+
+
+def _blob(image: Image) -> types.Blob:
+    if isinstance(image, EncodedImage):
+        return types.Blob(data=image.data, mime_type=image.media_type)
+    return types.Blob(data=base64.b64decode(image.to_base64()), mime_type="image/png")
 
 
 def _call_part(call: FunctionCall) -> types.Part:

@@ -8,6 +8,7 @@ from typing import Final
 OFFLINE: Final = "offline"
 STUDY_ROLES: Final = ("planner", "tutor", "critic")
 GRADING_ROLES: Final = ("grader_a", "grader_b", "arbiter", "feedback")
+DOCUMENT_ROLES: Final = ("picture_reader",)
 _NAME: Final = re.compile(
     r"(?P<provider>gemini|openai):(?P<model>[^\s@,>=]{1,120})(@(?P<url>\S+))?"
 )

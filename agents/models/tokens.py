@@ -15,8 +15,9 @@ from autogen_core.models import (
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
-IMAGE_TOKENS: Final = 2_600
-"""More than any provider counts for an image of a page."""
+IMAGE_TOKENS: Final = 6_000
+"""More than a provider counts for an image of 2,000 by 2,000: one for each patch of 28 by 28 at
+most. OpenAI's smallest models count images at several times that, at a fraction of the price."""
 _MESSAGE_TOKENS: Final = 8
 
 

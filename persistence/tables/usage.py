@@ -28,9 +28,9 @@ class ModelUsageRow(Stamped, table=True):
     organization_id: UUID = Field(sa_column_args=[ForeignKey("organization.id")])
     course_id: UUID | None = None
     user_id: UUID | None = None
-    """Who asked; empty for grading."""
+    """Who asked, or handed the document in; empty for grading."""
     owner_id: UUID
-    """The grading task or the message."""
+    """The grading task, the message or the document."""
     role: str
     provider: str
     model: str

@@ -28,12 +28,18 @@ async def course(database: Database) -> CourseRow:
 
 
 async def reserve(
-    database: Database, course: CourseRow, micros: int, *, monthly: int | None = None
+    database: Database,
+    course: CourseRow,
+    micros: int,
+    *,
+    monthly: int | None = None,
+    owner: tuple[UUID, int] | None = None,
 ) -> UUID:
+    """`owner` is whom it is for, and what that may cost in all."""
     row = ModelUsageRow(
         organization_id=course.organization_id,
         course_id=course.id,
-        owner_id=uuid4(),
+        owner_id=owner[0] if owner else uuid4(),
         role="tutor",
         provider="gemini",
         model="g",
@@ -43,7 +49,8 @@ async def reserve(
         reserved_micros=micros,
     )
     async with database.transaction() as connection:
-        await usage.reserve(connection, row, monthly_micros=monthly)
+        most = owner[1] if owner else None
+        await usage.reserve(connection, row, monthly_micros=monthly, owner_micros=most)
     return row.id
 
 
@@ -84,6 +91,23 @@ async def test_a_course_has_a_budget_of_its_own(database, course):
     with pytest.raises(OverBudget):
         await reserve(database, course, 300, monthly=1_000)
     assert await sums(database, course) == (0, 300)  # the organization's was given back
+
+
+async def test_what_one_owner_may_cost_counts_over_months_and_failed_calls(database, course):
+    owner = uuid4(), 1_000
+    results = await asyncio.gather(
+        *(reserve(database, course, 300, owner=owner) for _ in range(6)), return_exceptions=True
+    )
+    kept = [one for one in results if isinstance(one, UUID)]
+    assert len(kept) == 3
+    async with database.transaction() as connection:
+        for key in kept:
+            await usage.settle(connection, key, ended(250))
+        await connection.execute(text("UPDATE model_usage SET month = '2025-01-01'"))
+    with pytest.raises(OverBudget):
+        await reserve(database, course, 300, owner=owner)
+    await reserve(database, course, 250, owner=owner)
+    await reserve(database, course, 300, owner=(uuid4(), 1_000))
 
 
 async def test_an_organizations_own_budget_counts_instead_of_the_usual_one(database, course):

@@ -226,6 +226,6 @@ def test_every_reason_a_document_can_have_is_in_the_schema() -> None:
 
 
 def test_a_document_that_may_come_may_be_read() -> None:
-    limits = reading_limits(FileRules(document_bytes=1_000_000_000))
+    limits = reading_limits(FileRules(document_bytes=1_000_000_000), 50)
     assert limits.max_bytes == 1_000_000_000
     assert limits.max_unpacked >= limits.max_bytes

@@ -262,11 +262,8 @@ async def test_a_stalled_worker_writes_nothing_after_the_takeover(
     assert [c.id for c in await chunks(world, key)] == before
 
 
-async def test_a_slow_ingest_is_not_taken_over(
-    study_world: StudyWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_ingest_is_not_taken_over(study_world: StudyWorld) -> None:
     """It says that it is alive while one step takes longer than a dead worker is waited for."""
-    monkeypatch.setattr("resolvers.documents_work.BEAT_SECONDS", 0.05)
     key = await study_world.upload("routing.md", MATERIAL["routing.md"])
     began, go_on = asyncio.Event(), asyncio.Event()
 
@@ -278,7 +275,7 @@ async def test_a_slow_ingest_is_not_taken_over(
             await go_on.wait()
             return await study_world.embedder.embed(texts)
 
-    work = replace(study_world.work(), embedders=only(Slow()))
+    work = replace(study_world.work(), embedders=only(Slow()), lease_seconds=0.15)
     ingest = asyncio.create_task(ingest_document(work, key))
     await began.wait()
     async with study_world.database.transaction() as connection:
@@ -330,6 +327,27 @@ async def test_a_document_whose_job_was_lost_is_enqueued_again(
     await sweep_documents(world.work(), waiting_for=AT_ONCE)
     assert await jobs_of(world) == {key}
     assert await count(world, "SELECT count(*) FROM pgqueuer") == 1
+
+
+@pytest.mark.parametrize(("tries", "due"), [(0, 10), (1, 40), (2, 160)])
+async def test_each_try_that_failed_is_waited_for_longer(
+    study_world: StudyWorld, tries: int, due: int
+) -> None:
+    world = study_world
+    key = await world.upload("routing.md", MATERIAL["routing.md"])
+    for _ in range(tries):
+        await _break(world, key, RuntimeError("no provider"))
+    for seconds, expected in ((due - 2, frozenset()), (due + 2, {key})):
+        async with world.database.transaction() as connection:
+            await connection.execute(text("DELETE FROM pgqueuer"))
+            await connection.execute(text("ALTER TABLE document DISABLE TRIGGER touch_document"))
+            await connection.execute(
+                text("UPDATE document SET updated_at = now() - make_interval(secs => :s)"),
+                {"s": seconds},
+            )
+            await connection.execute(text("ALTER TABLE document ENABLE TRIGGER touch_document"))
+        await sweep_documents(world.work())
+        assert await jobs_of(world) == expected
 
 
 async def test_courses_and_organizations_are_served_in_turn(study_world: StudyWorld) -> None:

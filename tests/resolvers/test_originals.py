@@ -2,6 +2,8 @@
 
 # ruff: noqa: F811 - a fixture is asked for under the name it was imported by
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from resolvers import documents
 from resolvers.access import Permission
 from resolvers.documents_work import ingest_document, sweep_documents
 from resolvers.global_ids import global_id
-from resolvers.originals import move_originals, sweep_objects
+from resolvers.originals import move_originals, store, sweep_objects
 from resolvers.refusals import Refusal, RefusalCode
 from tests.object_storage import s3_address, storage  # noqa: F401 - fixtures
 from tests.resolvers.test_documents_work import AT_ONCE, count, document, state
@@ -71,9 +73,57 @@ async def test_what_nobody_kept_is_swept(world: StudyWorld) -> None:
     await world.files.storage.put(row.key, one_piece(b"orphan"))
     await sweep_objects(world.work())
     assert await keys(world) == [row.key]
-    await execute(world, "UPDATE stored_object SET created_at = now() - interval '7 hours'")
+    await silent(world)
     await sweep_objects(world.work())
     assert await keys(world) == []
+
+
+async def silent(world: StudyWorld) -> None:
+    """Lets a quarter of an hour pass in which no writer has said anything."""
+    off, on = (
+        f"ALTER TABLE stored_object {way} TRIGGER touch_stored_object"
+        for way in ("DISABLE", "ENABLE")
+    )
+    await execute(world, off)
+    await execute(world, "UPDATE stored_object SET updated_at = now() - interval '16 minutes'")
+    await execute(world, on)
+
+
+async def test_what_is_still_written_is_not_swept(
+    world: StudyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that comes slowly: its writer says that it is alive."""
+    monkeypatch.setattr("resolvers.originals.BEAT_SECONDS", 0.05)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"first"
+        begun.set()
+        await go_on.wait()
+        yield b"last"
+
+    writing = asyncio.create_task(
+        store(
+            world.database,
+            world.files.storage,
+            world.organization_id,
+            slowly(),
+            most=100,
+            too_large=lambda: AssertionError("it is small"),
+        )
+    )
+    await begun.wait()
+    await silent(world)
+    old = "SELECT count(*) FROM stored_object WHERE updated_at < now() - interval '1 minute'"
+    async with asyncio.timeout(30):
+        while await count(world, old):  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.01)
+    await sweep_objects(world.work())
+    go_on.set()
+    stored = await writing
+    async with world.database.transaction() as connection:
+        await stored_objects.keep(connection, stored.object_id, stored.byte_size)
+    assert await count(world, "SELECT count(*) FROM stored_object WHERE state = 'KEPT'") == 1
 
 
 async def test_the_same_content_twice_keeps_one_object(world: StudyWorld) -> None:

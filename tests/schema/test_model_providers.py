@@ -99,6 +99,7 @@ async def models(
                 "models": [{"name": name, "prices": PRICES, "region": "EU", "retention": "none"}],
                 "study_models": name,
                 "grading_models": name,
+                "picture_models": name,
                 "model_server_key": gemini.KEY,
             }
             | given,

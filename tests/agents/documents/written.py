@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape
@@ -9,6 +10,7 @@ from xml.sax.saxutils import escape
 from docx import Document
 from openpyxl import Workbook
 from openpyxl.utils import get_column_letter
+from PIL import Image
 from pptx import Presentation
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen import canvas
@@ -35,8 +37,26 @@ def read(
     )
 
 
-def write_pdf(pages: list[list[str]], *, pictures: tuple[int, ...] = ()) -> Written:
-    """A page of lines each; those in `pictures` hold a filled square besides."""
+def draw(form: str, size: tuple[int, int] = (40, 30), mode: str = "RGB", **options: Any) -> bytes:
+    """A picture of a dark square on light ground."""
+    image = Image.new(mode, size, "white")
+    image.paste(Image.new(mode, (size[0] // 2, size[1] // 2), "black"))
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()
+
+
+def write_pdf(
+    pages: list[list[str]],
+    *,
+    pictures: tuple[int, ...] = (),
+    bookmarks: Sequence[tuple[int, int, str]] = (),
+    strokes: tuple[int, bytes] = (0, b""),
+) -> Written:
+    """A page of lines each; those in `pictures` hold a filled bar besides, the higher the later.
+
+    `bookmarks` are page, level (from 0) and title; `strokes` a page and what is drawn on it.
+    """
     out = io.BytesIO()
     drawn = canvas.Canvas(out, pagesize=A4, invariant=True)
     texts = []
@@ -45,8 +65,15 @@ def write_pdf(pages: list[list[str]], *, pictures: tuple[int, ...] = ()) -> Writ
             drawn.drawString(50, 800 - 14 * row, line)
             texts.append((line, f"page {number}"))
         if number in pictures:
-            drawn.rect(100, 100, 200, 200, fill=1)
+            drawn.rect(100, 100, 200, 20 * number, fill=1)
+        if number == strokes[0]:
+            drawn._code.append(strokes[1].decode())  # noqa: SLF001 - the page's own operators
+        for at, (to, _, _) in enumerate(bookmarks):
+            if to == number:
+                drawn.bookmarkPage(str(at))
         drawn.showPage()
+    for at, (_, level, title) in enumerate(bookmarks):
+        drawn.addOutlineEntry(title, str(at), level)
     drawn.save()
     return Written("x.pdf", out.getvalue(), texts)
 

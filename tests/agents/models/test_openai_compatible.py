@@ -19,6 +19,7 @@ from autogen_core.tools import ToolSchema
 from pydantic import BaseModel, Field
 
 from agents.models.failures import FailureKind, ModelFailure
+from agents.models.images import EncodedImage
 from agents.models.openai_compatible import OpenAIClient
 from agents.models.provider_client import CallOptions, http_client
 from tests.agents.models.openai_server import (
@@ -134,6 +135,22 @@ async def test_reasoning_is_not_shown_as_the_answer(make, server):
 
 
 DATE = format_datetime(datetime.now(UTC) + timedelta(seconds=3_600), usegmt=True)
+
+
+async def test_an_image_is_sent_as_it_is(make, server):
+    image = EncodedImage(b"\xff\xd8\xffrest", "image/jpeg")
+    await make().create([UserMessage(content=["What is it?", image], source="ann")])
+    text, picture = server.requests[0].body["messages"][0]["content"]
+    assert text == {"type": "text", "text": "What is it?"}
+    assert picture["image_url"]["url"] == "data:image/jpeg;base64,/9j/cmVzdA=="
+
+
+def test_an_image_is_what_it_says_it_is():
+    for data, media_type in ((b"<svg/>", "image/png"), (b"\xff\xd8\xff", "image/svg+xml")):
+        with pytest.raises(ValueError, match="not image/"):
+            EncodedImage(data, media_type)
+
+
 REFUSED = [
     (fails(429, retry_after="7"), FailureKind.RATE_LIMITED, 7),
     (fails(429, retry_after=DATE), FailureKind.RATE_LIMITED, pytest.approx(3_600, abs=600)),
