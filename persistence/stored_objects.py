@@ -46,6 +46,15 @@ async def doom(connection: Connection, object_ids: Select[tuple[UUID]] | Sequenc
     )
 
 
+async def abandon(connection: Connection, object_id: UUID) -> None:
+    """Gives up an object, unless somebody kept it."""
+    await connection.execute(
+        update(stored_objects)
+        .where(stored_objects.c.id == object_id, stored_objects.c.state == ObjectState.WRITING)
+        .values(state=OBJECT.advance(ObjectState.WRITING, ObjectEvent.DOOM))
+    )
+
+
 async def doom_abandoned(connection: Connection, older_than: timedelta) -> None:
     """Gives up objects whose writer never came back to keep them."""
     await connection.execute(

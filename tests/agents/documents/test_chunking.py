@@ -1,6 +1,7 @@
 """Chunks are slices of their source, in order, complete and small enough."""
 
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -147,3 +148,17 @@ def test_the_embedders_own_tokenizer_bounds_every_chunk():
 def test_limits_must_be_possible():
     with pytest.raises(ValueError, match="target_tokens"):
         chunk(source_of("a", PLAIN), count_tokens=len, target_tokens=9, max_tokens=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "piece"), [("x.py", "a\n"), ("x.txt", "- a\n"), ("x.txt", "Xy. ")]
+)
+def test_a_long_block_is_cut_as_it_is_read(name, piece):
+    """It is cut in the worker, whose memory no file may fill: only the chunks are kept."""
+    source = read((piece * 100_000).encode(), name)
+    tracemalloc.start()
+    chunks = chunk(source, count_tokens=lambda text: 2 + len(text) // 4)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(chunks) > 100
+    assert peak < 4_000_000
