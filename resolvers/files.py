@@ -1,6 +1,7 @@
 """What a request needs to take files in and hand them out."""
 
 import asyncio
+from collections import Counter
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -51,3 +52,5 @@ class Files:
     fetching: FetchRules = field(default_factory=FetchRules)
     assembling: MutableMapping[UUID, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """Held by who puts the parts of an upload together."""
+    sending: Counter[UUID] = field(default_factory=Counter)
+    """How many requests send parts of an upload."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -29,6 +30,9 @@ PART_BYTES: Final = 4 << 20
 """What is kept at a time: a connection that breaks loses at most so much."""
 
 MOST_PARTS: Final = 5_000
+SENDERS_AT_ONCE: Final = 2
+"""Of one upload in a process: one that hangs and one that goes on. Each holds a part in memory."""
+
 KEPT_FOR = timedelta(days=1)
 _SWEPT = 100
 _UPLOAD = ("input", "uploadId")
@@ -145,17 +149,33 @@ async def receive(
     """Appends `content` from offset `start`; what has come is kept, also when it breaks off.
 
     Puts the file together once it is whole. Raises `OffsetMismatch`, `StorageDown`, and `Refusal`:
-    TOO_LARGE beyond the announced size, BAD_INPUT when the SHA-256 is another, LIMIT_EXCEEDED for
-    too many small parts, and those of `open_upload`.
+    CONFLICT while others send, TOO_LARGE beyond the announced size, BAD_INPUT when the SHA-256 is
+    another, LIMIT_EXCEEDED for too many small parts, and those of `open_upload`.
     """
     if start != upload.received:
         raise OffsetMismatch(upload.received)
     if upload.state == UploadState.OPEN:
-        async for part in _parts(content, upload.byte_size - start):
-            start = await _keep_part(receiver, upload, start, part)
+        with _sending(receiver.files, upload.id):
+            async for part in _parts(content, upload.byte_size - start):
+                start = await _keep_part(receiver, upload, start, part)
         if start == upload.byte_size:
             await _assemble(receiver.database, receiver.files, upload)
     return await open_upload(receiver, upload.id)
+
+
+@contextmanager
+def _sending(files: Files, upload_id: UUID) -> Iterator[None]:
+    if files.sending[upload_id] >= SENDERS_AT_ONCE:
+        raise Refusal(
+            RefusalCode.CONFLICT, "Other requests send parts of this upload. Send one at a time."
+        )
+    files.sending[upload_id] += 1
+    try:
+        yield
+    finally:
+        files.sending[upload_id] -= 1
+        if not files.sending[upload_id]:
+            del files.sending[upload_id]
 
 
 async def _parts(content: AsyncIterable[bytes], left: int) -> AsyncIterator[bytes]:

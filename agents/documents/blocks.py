@@ -16,6 +16,9 @@ Span = tuple[int, int]
 MAX_TITLE = 200
 """Characters kept of a heading in a chunk's heading path."""
 
+MAX_LEVELS = 9
+"""Levels of headings that are told apart, as many as Word has; every passage repeats its path."""
+
 MAX_RECORD_LINES = 50
 
 _FENCE = re.compile(r" {0,3}(`{3,}+|~{3,}+)")
@@ -143,6 +146,7 @@ class Outline:
 
     def enter(self, level: int, title: str) -> None:
         """The title closes those of its level and deeper."""
+        level = min(level, MAX_LEVELS)
         while self._levels and self._levels[-1][0] >= level:
             self._levels.pop()
         self._levels.append((level, " ".join(title[: 2 * MAX_TITLE].split())[:MAX_TITLE]))

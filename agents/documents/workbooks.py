@@ -12,8 +12,8 @@ sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
 
 from openpyxl import load_workbook  # noqa: E402
 
-LONGEST_NAME = 100
-"""Characters kept of a sheet's name, which Excel limits to 31; every passage repeats it."""
+LONGEST_NAME = 31
+"""Characters kept of a sheet's name, Excel's own limit; every passage repeats it."""
 
 
 def read_workbook(file: IO[bytes], limits: Limits) -> ExtractedText:

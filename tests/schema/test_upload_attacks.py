@@ -139,6 +139,33 @@ async def test_many_at_one_place_of_an_upload(world: World) -> None:
     assert (await world.http.get(url)).content == contents[won] + rest
 
 
+async def test_requests_that_stand_still_do_not_pile_up(world: World) -> None:
+    """Each holds a part in memory: beyond two of an upload they are refused unread."""
+    client, content = await world.client(INSTRUCTOR), material(PART_BYTES)
+    upload = await create(client, world, content)
+    standing, may_go_on = [asyncio.Event() for _ in range(2)], asyncio.Event()
+
+    async def slowly(started: asyncio.Event) -> AsyncIterator[bytes]:
+        yield content[:1_000_000]
+        started.set()
+        await may_go_on.wait()
+        yield content[1_000_000:]
+
+    slow = [asyncio.create_task(patch(world, upload, 0, slowly(s))) for s in standing]
+    for started in standing:
+        await started.wait()
+    async with asyncio.timeout(20):
+        while world.resources.files.sending.total() < len(slow):  # noqa: ASYNC110 - another task's doing
+            await asyncio.sleep(0.01)
+    further = await asyncio.gather(*(patch(world, upload, 0, content) for _ in range(6)))
+    assert {a.status_code for a in further} == {409}
+    assert "Send one at a time" in further[0].json()["errors"][0]["message"]
+    may_go_on.set()
+    assert sorted([(await s).status_code for s in slow]) == [204, 409]
+    assert not world.resources.files.sending
+    assert (await client.change(ADD, uploadId=upload["id"]))["byteSize"] == len(content)
+
+
 async def test_a_part_that_comes_while_the_upload_is_given_up(world: World) -> None:
     client, content = await world.client(INSTRUCTOR), material(3 * PART_BYTES)
     upload = await create(client, world, content)

@@ -4,6 +4,8 @@ import re
 import tracemalloc
 
 import pytest
+from docx import Document
+from docx.enum.style import WD_STYLE_TYPE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +13,7 @@ from agents.documents.chunking import MAX_CHARACTERS, TextChunk, chunk
 from agents.documents.extracted import ExtractedText, ExtractionFailure
 from agents.documents.media_types import MARKDOWN, PLAIN
 from agents.models.embedding import MiniLM
-from tests.agents.documents.written import read
+from tests.agents.documents.written import read, saved
 
 
 def words(text: str) -> int:
@@ -162,3 +164,18 @@ def test_a_long_block_is_cut_as_it_is_read(name, piece):
     tracemalloc.stop()
     assert len(chunks) > 100
     assert peak < 4_000_000
+
+
+def test_no_passage_repeats_more_headings_than_word_has():
+    """Styles are called what a file likes: heading 500 is one."""
+    document = Document()
+    for level in range(1, 60):
+        name = f"Heading {level}"
+        if level > 9:
+            document.styles.add_style(name, WD_STYLE_TYPE.PARAGRAPH)
+        document.add_paragraph(f"Title {level}", style=name)
+    document.add_paragraph("Words below them.")
+    *_, last = chunk(read(saved(document), "x.docx"), count_tokens=words)
+    assert len(last.heading_path) == 9
+    assert last.heading_path[0] == "Title 1"
+    assert last.heading_path[-1] == "Title 59"
