@@ -28,6 +28,7 @@ class OriginalLink:
     organization_id: UUID
     session_id: UUID | None
     real_user_id: UUID | None
+    api_token_id: UUID | None
     issued_at: datetime
     expires_at: datetime
 
@@ -60,6 +61,8 @@ class SignedLinks:
             claims["sid"] = str(viewer.session_id)
         if viewer.real_user_id is not None:
             claims["act"] = str(viewer.real_user_id)
+        if viewer.api_token_id is not None:
+            claims["tok"] = str(viewer.api_token_id)
         return f"{self._base}/originals/{self._signed(ORIGINAL, claims)}"
 
     def upload_of(self, token: str) -> UUID:
@@ -75,6 +78,7 @@ class SignedLinks:
             organization_id=UUID(claims["org"]),
             session_id=UUID(claims["sid"]) if "sid" in claims else None,
             real_user_id=UUID(claims["act"]) if "act" in claims else None,
+            api_token_id=UUID(claims["tok"]) if "tok" in claims else None,
             issued_at=datetime.fromtimestamp(claims["iat"], UTC),
             expires_at=datetime.fromtimestamp(claims["exp"], UTC),
         )

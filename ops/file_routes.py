@@ -121,7 +121,7 @@ class FileRoutes:
         if int(start) == upload.received and int(start) + int(length) > upload.byte_size:
             message = f"The upload was announced with {upload.byte_size:,} bytes; this is more."
             return refusal(RefusalCode.TOO_LARGE, message, 413)
-        upload = await uploads.receive(self.receiver, upload_id, int(start), _what_comes(request))
+        upload = await uploads.receive(self.receiver, upload, int(start), _what_comes(request))
         return Response(status_code=204, headers=_progress(upload))
 
     async def _delete(self, request: Request) -> Response:
@@ -138,14 +138,15 @@ class FileRoutes:
             link.issued_at,
             link.session_id,
             link.real_user_id,
+            api_token_id=link.api_token_id,
         )
         receiver = self.receiver
         found = await originals.find_download(receiver.database, proof, link.document_id)
         headers = _original_headers(found)
-        if request.headers.get("if-none-match") == headers["ETag"]:
+        if _known(request.headers.get("if-none-match", ""), headers["ETag"]):
             return Response(status_code=304, headers=headers)
         start, end = 0, found.byte_size
-        asked = request.headers.get("range")
+        asked = request.headers.get("range") if request.method == "GET" else None
         if asked and request.headers.get("if-range", headers["ETag"]) == headers["ETag"]:
             span = byte_range(asked, found.byte_size)
             if span is None:
@@ -169,6 +170,12 @@ async def _after(first: bytes, content: AsyncIterator[bytes]) -> AsyncIterator[b
     yield first
     async for piece in content:
         yield piece
+
+
+def _known(asked: str, etag: str) -> bool:
+    """Whether an `If-None-Match` header (RFC 9110 §13.1.2, compared weakly) names this file."""
+    known = {one.strip().removeprefix("W/") for one in asked.split(",")}
+    return bool(known & {"*", etag})
 
 
 def byte_range(asked: str, size: int) -> tuple[int, int] | None:

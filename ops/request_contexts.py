@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from observability.logs import correlate, logger
 from ops.edge.contexts import Credentials, OperationFacts, Principal
@@ -24,7 +23,6 @@ class Caller:
     """Someone whose token was verified, or nobody."""
 
     proof: Proof | None
-    api_token_id: UUID | None = None
 
     @property
     def key(self) -> str:
@@ -102,14 +100,7 @@ class RequestContexts:
         if found is None:
             raise Refusal(RefusalCode.UNAUTHENTICATED, "There is no such API token.")
         return Caller(
-            Proof(
-                found.user_id,
-                found.organization_id,
-                found.expires_at,
-                scopes=frozenset(found.scopes),
-                course_id=found.course_id,
-            ),
-            found.id,
+            Proof(found.user_id, found.organization_id, found.expires_at, api_token_id=found.id)
         )
 
     async def _of_provider(self, subject: Subject) -> Caller:
@@ -145,7 +136,7 @@ class RequestContexts:
         if principal.proof is not None:
             if principal.proof.expires_at <= self.now():
                 raise Refusal(RefusalCode.TOKEN_EXPIRED, "The access token has expired.")
-            viewer = await self._viewer(principal.proof, principal.api_token_id)
+            viewer = await self._viewer(principal.proof)
         return RequestContext(
             database=self.resources.database,
             bus=self.resources.bus,
@@ -161,12 +152,9 @@ class RequestContexts:
             renew=lambda: self.context(principal, operation),
         )
 
-    async def _viewer(self, proof: Proof, api_token_id: UUID | None) -> Viewer:
+    async def _viewer(self, proof: Proof) -> Viewer:
         async with self.resources.database.read() as connection:
-            ended = api_token_id is not None and not await api_tokens.token_in_force(
-                connection, api_token_id
-            )
-            viewer = None if ended else await find_viewer(connection, proof)
+            viewer = await find_viewer(connection, proof)
         if viewer is None:
             raise Refusal(
                 RefusalCode.UNAUTHENTICATED,

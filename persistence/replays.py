@@ -42,6 +42,15 @@ async def claim(
     )
     if claimed.rowcount:
         return None
+    return await first_result(
+        connection, user_id=user_id, mutation=mutation, key=key, input_hash=input_hash
+    )
+
+
+async def first_result(
+    connection: Connection, *, user_id: UUID, mutation: str, key: str, input_hash: str
+) -> list[UUID] | None:
+    """The ids of the first result; None when there is none yet. Raises `OtherInput`."""
     first = (
         await connection.execute(
             select(idempotency.c.input_hash, idempotency.c.result).where(
@@ -50,7 +59,9 @@ async def claim(
                 idempotency.c.key == key,
             )
         )
-    ).one()
+    ).one_or_none()
+    if first is None:
+        return None
     if first.input_hash != input_hash:
         raise OtherInput
     return [UUID(i) for i in first.result["ids"]]

@@ -55,6 +55,15 @@ async def doom(connection: Connection, object_ids: Select[tuple[UUID]] | Sequenc
     )
 
 
+async def abandon(connection: Connection, object_id: UUID) -> None:
+    """Gives up an object, unless somebody kept it."""
+    await connection.execute(
+        update(stored_objects)
+        .where(stored_objects.c.id == object_id, stored_objects.c.state == ObjectState.WRITING)
+        .values(state=OBJECT.advance(ObjectState.WRITING, ObjectEvent.DOOM))
+    )
+
+
 async def doom_abandoned(connection: Connection, silent_for: timedelta) -> None:
     """Gives up objects whose writer has died: it neither beats nor keeps them."""
     await connection.execute(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import delete, func, select, update
 
 from persistence import stored_objects
 from persistence.database import Connection, add, change, fetch, fetch_one
@@ -17,20 +17,14 @@ from persistence.tables.objects import (
     uploads,
 )
 from persistence.tables.objects import stored_objects as objects
-from persistence.visibility import Viewer
-
-
-def _own(viewer: Viewer) -> ColumnElement[bool]:
-    return (uploads.c.organization_id == viewer.organization_id) & (
-        uploads.c.user_id == viewer.user_id
-    )
+from persistence.visibility import Viewer, sees_own
 
 
 async def uploads_by_id(
     connection: Connection, viewer: Viewer, ids: Sequence[UUID], *, lock: bool = False
 ) -> Sequence[UploadRow]:
-    """Those of `ids` that are the viewer's own."""
-    statement = select(uploads).where(uploads.c.id.in_(ids), _own(viewer))
+    """Those of `ids` that are the viewer's own, of courses they are of."""
+    statement = select(uploads).where(uploads.c.id.in_(ids), sees_own(uploads, viewer))
     return await fetch(connection, statement.with_for_update() if lock else statement, UploadRow)
 
 

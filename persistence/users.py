@@ -1,13 +1,14 @@
 """People and organizations."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, String, any_, cast, func, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from persistence.api_tokens import token_in_force
 from persistence.break_glass import opened_courses
 from persistence.custom_roles import permissions_of
 from persistence.database import Connection, change, fetch, fetch_one
@@ -39,10 +40,25 @@ class Proof:
     real_user_id: UUID | None = None
     scopes: frozenset[str] | None = None
     course_id: UUID | None = None
+    api_token_id: UUID | None = None
+    """The API token it is; its scopes and its course are read with its person."""
 
 
 async def find_viewer(connection: Connection, proof: Proof) -> Viewer | None:
-    """The person with the roles in force now; None when unknown, suspended or signed out."""
+    """The person with the roles in force now; None when unknown, suspended or signed out.
+
+    None as well when the API token they came with is over.
+    """
+    if proof.api_token_id is None:
+        return await _viewer(connection, proof)
+    token = await token_in_force(connection, proof.api_token_id)
+    if token is None:
+        return None
+    limited = replace(proof, scopes=frozenset(token.scopes), course_id=token.course_id)
+    return await _viewer(connection, limited)
+
+
+async def _viewer(connection: Connection, proof: Proof) -> Viewer | None:
     user = await fetch_one(connection, select(users).where(*_let_in(proof)), UserRow)
     if user is None:
         return None
@@ -86,6 +102,7 @@ async def find_viewer(connection: Connection, proof: Proof) -> Viewer | None:
         real_user_id=proof.real_user_id,
         scopes=proof.scopes,
         session_id=proof.session_id,
+        api_token_id=proof.api_token_id,
         opened=await opened_courses(connection, user.id, whole) if by_person else frozenset(),
         custom=_by_permission(custom),
         custom_wide=frozenset(custom_wide),

@@ -61,6 +61,7 @@ class Viewer:
     scopes: frozenset[str] | None = None
     """The permissions an API token is limited to; None for a person."""
     session_id: UUID | None = None
+    api_token_id: UUID | None = None
     opened: frozenset[UUID] = frozenset()
     """The courses an admin or auditor has open by break-glass."""
     custom: Mapping[str, frozenset[UUID]] = field(default_factory=dict)

@@ -240,8 +240,11 @@ async def delete_document(
     if not rows:
         raise missing("document", path)
     context.require(Permission.DOCUMENT_WRITE, rows[0].course_id)
-    await documents.delete_document(connection, rows[0])
-    await announce_state(connection, rows[0], DocumentState.DELETED)
+    document = await documents.locked_document(connection, key)  # a worker may be at it
+    if document is None:
+        raise missing("document", path)
+    await documents.delete_document(connection, document)
+    await announce_state(connection, document, DocumentState.DELETED)
     transaction.hint_stream()
     return key
 

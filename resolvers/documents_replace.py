@@ -100,7 +100,7 @@ async def replace_document(
             _DOCUMENT,
         )
     if upload_id is not None:
-        upload = await incoming_uploads.own_upload(context, upload_id)
+        upload = await incoming_uploads.own_upload(context, connection, upload_id)
         if upload.course_id != older.course_id:
             raise missing("upload", _UPLOAD)
         await uploads.use(connection, upload)

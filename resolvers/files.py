@@ -1,9 +1,13 @@
 """What a request needs to take files in and hand them out."""
 
+import asyncio
+from collections import Counter
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from persistence.objects import ObjectStorage
 from persistence.visibility import Viewer
@@ -46,3 +50,7 @@ class Files:
     links: FileLinks
     rules: FileRules = field(default_factory=FileRules)
     fetching: FetchRules = field(default_factory=FetchRules)
+    assembling: MutableMapping[UUID, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """Held by who puts the parts of an upload together."""
+    sending: Counter[UUID] = field(default_factory=Counter)
+    """How many requests send parts of an upload."""

@@ -1,6 +1,7 @@
 """How every mutation runs: one transaction, its permission asked, its first result kept."""
 
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -10,7 +11,7 @@ from uuid import UUID
 
 import orjson
 
-from persistence import replays
+from persistence import replays, stored_objects
 from persistence.database import Busy, Conflict, Connection
 from persistence.keyset import BadCursor
 from persistence.lifecycle.machine import InvalidTransition
@@ -18,7 +19,10 @@ from persistence.objects import ObjectMissing, StorageDown
 from persistence.streams import PENDING_TOPIC
 from resolvers.audit import Action, note_done, note_refused
 from resolvers.context import RequestContext
+from resolvers.originals import StoredFile
 from resolvers.refusals import Refusal, RefusalCode
+
+logger = logging.getLogger(__name__)
 
 Work = Callable[..., Awaitable[UUID | list[UUID]]]
 Prepare = Callable[..., Awaitable[Mapping[str, Any]]]
@@ -71,25 +75,33 @@ async def perform(
 
     Raises `Refusal`. With an idempotency key the ids are kept with viewer, mutation and input
     hash in the same transaction: the same input gives them again, another is refused. What was
-    done is in the audit log by the same transaction, what was not by one of its own.
+    done is in the audit log by the same transaction, what was not by one of its own. A file that
+    `prepare` stored and `work` did not keep is given up.
     """
     context.checked.clear()
     context.course_ids.clear()
     context.found = None
+    prepared: Mapping[str, Any] = {}
     try:
         if context.viewer.real_user_id is not None:
             raise Refusal(
                 RefusalCode.FORBIDDEN,
                 "Who acts as another person sees what they see and changes nothing.",
             )
+        _check_key(idempotency_key)
         if prepare is not None:
-            work = partial(work, **await prepare(context, **action.values))
+            first = await _first_result(context, action, idempotency_key)
+            if first is not None:
+                return first
+            prepared = await prepare(context, **action.values)
             context.checked.clear()
-        ids, hints = await _done(context, action, work, idempotency_key)
+        ids, hints = await _done(context, action, partial(work, **prepared), idempotency_key)
     except Exception as e:
         error = refusal_of(e)
         await note_refused(context, action, error)
         raise error from e
+    finally:
+        await _give_up(context, prepared.get("stored"))
     for topic, payload in hints:
         await context.bus.publish(topic, payload)
     return ids
@@ -99,15 +111,9 @@ async def _done(
     context: RequestContext, action: Action, work: Work, idempotency_key: str | None
 ) -> tuple[list[UUID], list[tuple[str, Mapping[str, Any]]]]:
     """The ids, and the hints to publish now that it has committed."""
-    if idempotency_key is not None and not 1 <= len(idempotency_key) <= 200:
-        raise Refusal(
-            RefusalCode.BAD_INPUT,
-            "An idempotency key has 1 to 200 characters.",
-            ("input", "idempotencyKey"),
-        )
     async with context.database.transaction() as connection:
         transaction = Transaction(connection)
-        ids = await _first_result(context, connection, action, idempotency_key)
+        ids = await _claim(context, connection, action, idempotency_key)
         if ids is None:
             done = await work(context, transaction, **action.values)
             ids = done if isinstance(done, list) else [done]
@@ -120,7 +126,43 @@ async def _done(
     return ids, transaction.hints
 
 
+def _check_key(idempotency_key: str | None) -> None:
+    if idempotency_key is not None and not 1 <= len(idempotency_key) <= 200:
+        raise Refusal(
+            RefusalCode.BAD_INPUT,
+            "An idempotency key has 1 to 200 characters.",
+            ("input", "idempotencyKey"),
+        )
+
+
 async def _first_result(
+    context: RequestContext, action: Action, idempotency_key: str | None
+) -> list[UUID] | None:
+    """What a replay gives, before anything is prepared for it a second time."""
+    if idempotency_key is None:
+        return None
+    async with context.database.read() as connection:
+        return await replays.first_result(
+            connection,
+            user_id=context.viewer.user_id,
+            mutation=action.name,
+            key=idempotency_key,
+            input_hash=input_hash(action.values),
+        )
+
+
+async def _give_up(context: RequestContext, stored: object) -> None:
+    """Has a stored file deleted that no row points at; one that is kept stays."""
+    if not isinstance(stored, StoredFile) or stored.kept:
+        return
+    try:
+        async with context.database.transaction() as connection:
+            await stored_objects.abandon(connection, stored.object_id)
+    except Exception:  # what was done is done, and the sweeper comes in any case
+        logger.warning("an object was left to the sweeper", exc_info=True)
+
+
+async def _claim(
     context: RequestContext,
     connection: Connection,
     action: Action,

@@ -1,19 +1,22 @@
 """Resumable uploads: announced, filled part by part over several requests, put together, used."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
 from persistence import courses, uploads
-from persistence.database import Conflict, Database, add
+from persistence.database import Conflict, Connection, Database, add
 from persistence.lifecycle.uploads import UploadState
 from persistence.objects import ObjectMissing, ObjectStorage, one_piece
 from persistence.tables.objects import StoredObjectRow, UploadPurpose, UploadRow
+from persistence.users import Proof, find_viewer
 from resolvers import checks, documents, quotas
-from resolvers.access import Permission, missing
+from resolvers.access import Permission, may, missing, usable
 from resolvers.context import RequestContext
 from resolvers.files import Files
 from resolvers.global_ids import key_of
@@ -27,6 +30,9 @@ PART_BYTES: Final = 4 << 20
 """What is kept at a time: a connection that breaks loses at most so much."""
 
 MOST_PARTS: Final = 5_000
+SENDERS_AT_ONCE: Final = 2
+"""Of one upload in a process: one that hangs and one that goes on. Each holds a part in memory."""
+
 KEPT_FOR = timedelta(days=1)
 _SWEPT = 100
 _UPLOAD = ("input", "uploadId")
@@ -55,11 +61,15 @@ async def load_uploads(context: RequestContext, ids: Sequence[UUID]) -> list[Upl
 
 
 async def get_urls(parents: Sequence[UploadRow], context: RequestContext) -> list[str | None]:
-    """Where the parts go; None once nothing more can come."""
-    links, now = context.files.links, context.now()
+    """Where the parts go; None once nothing more can come, and for who may not send them.
+
+    Whoever has the address writes: it is not for who acts as another, nor for other scopes.
+    """
+    links, now, viewer = context.files.links, context.now(), context.viewer
+    sends = viewer.real_user_id is None and usable(viewer, Permission.DOCUMENT_WRITE)
     return [
         links.upload_url(u.id, u.expires_at)
-        if u.state == UploadState.OPEN and u.expires_at > now
+        if sends and u.state == UploadState.OPEN and u.expires_at > now
         else None
         for u in parents
     ]
@@ -111,12 +121,22 @@ async def create_upload(
 
 
 async def open_upload(receiver: Receiver, upload_id: UUID) -> UploadRow:
-    """An upload that may still grow or is whole. Raises `Refusal` NOT_FOUND, INVALID_STATE."""
+    """An upload that may still grow or is whole, while whoever announced it may write there.
+
+    Raises `Refusal`: NOT_FOUND, FORBIDDEN, BAD_INPUT when it was rejected.
+    """
     async with receiver.database.read() as connection:
         upload = await uploads.upload_by_id(connection, upload_id)
-    if upload is None or upload.state == UploadState.ENDED:
+        if upload is None or upload.state == UploadState.ENDED:
+            raise Refusal(
+                RefusalCode.NOT_FOUND,
+                "There is no such upload (any more). Call createUpload again.",
+            )
+        proof = Proof(upload.user_id, upload.organization_id, upload.expires_at)
+        viewer = await find_viewer(connection, proof)
+    if viewer is None or not may(viewer, Permission.DOCUMENT_WRITE, upload.course_id):
         raise Refusal(
-            RefusalCode.NOT_FOUND, "There is no such upload (any more). Call createUpload again."
+            RefusalCode.FORBIDDEN, "Whoever announced this upload has no access any more."
         )
     if upload.state == UploadState.REJECTED:
         raise _rejected(())
@@ -124,23 +144,38 @@ async def open_upload(receiver: Receiver, upload_id: UUID) -> UploadRow:
 
 
 async def receive(
-    receiver: Receiver, upload_id: UUID, start: int, content: AsyncIterable[bytes]
+    receiver: Receiver, upload: UploadRow, start: int, content: AsyncIterable[bytes]
 ) -> UploadRow:
     """Appends `content` from offset `start`; what has come is kept, also when it breaks off.
 
     Puts the file together once it is whole. Raises `OffsetMismatch`, `StorageDown`, and `Refusal`:
-    TOO_LARGE beyond the announced size, BAD_INPUT when the SHA-256 is another, LIMIT_EXCEEDED for
-    too many small parts, and those of `open_upload`.
+    CONFLICT while others send, TOO_LARGE beyond the announced size, BAD_INPUT when the SHA-256 is
+    another, LIMIT_EXCEEDED for too many small parts, and those of `open_upload`.
     """
-    upload = await open_upload(receiver, upload_id)
     if start != upload.received:
         raise OffsetMismatch(upload.received)
     if upload.state == UploadState.OPEN:
-        async for part in _parts(content, upload.byte_size - start):
-            start = await _keep_part(receiver, upload, start, part)
+        with _sending(receiver.files, upload.id):
+            async for part in _parts(content, upload.byte_size - start):
+                start = await _keep_part(receiver, upload, start, part)
         if start == upload.byte_size:
-            await _assemble(receiver.database, receiver.files.storage, upload)
-    return await open_upload(receiver, upload_id)
+            await _assemble(receiver.database, receiver.files, upload)
+    return await open_upload(receiver, upload.id)
+
+
+@contextmanager
+def _sending(files: Files, upload_id: UUID) -> Iterator[None]:
+    if files.sending[upload_id] >= SENDERS_AT_ONCE:
+        raise Refusal(
+            RefusalCode.CONFLICT, "Other requests send parts of this upload. Send one at a time."
+        )
+    files.sending[upload_id] += 1
+    try:
+        yield
+    finally:
+        files.sending[upload_id] -= 1
+        if not files.sending[upload_id]:
+            del files.sending[upload_id]
 
 
 async def _parts(content: AsyncIterable[bytes], left: int) -> AsyncIterator[bytes]:
@@ -187,13 +222,25 @@ async def _keep_part(receiver: Receiver, upload: UploadRow, start: int, part: by
     return start + len(part)
 
 
-async def _assemble(database: Database, storage: ObjectStorage, upload: UploadRow) -> None:
+async def _assemble(database: Database, files: Files, upload: UploadRow) -> None:
     """Makes one object of the parts, and checks it. Raises `Refusal`, `StorageDown`.
 
-    When two do it at once, the first wins.
+    A process copies a file once, however many ask for it; of two processes the first wins.
     """
-    async with database.read() as connection:
-        parts = await uploads.parts_of(connection, upload.id)
+    async with files.assembling.setdefault(upload.id, asyncio.Lock()):
+        async with database.read() as connection:
+            now = await uploads.upload_by_id(connection, upload.id)
+            parts = await uploads.parts_of(connection, upload.id)
+        if now is not None and now.state == UploadState.OPEN:
+            await _put_together(database, files.storage, upload, parts)
+
+
+async def _put_together(
+    database: Database,
+    storage: ObjectStorage,
+    upload: UploadRow,
+    parts: Sequence[StoredObjectRow],
+) -> None:
     try:
         stored = await store(
             database,
@@ -250,11 +297,13 @@ async def find_whole(
     context: RequestContext, *, upload_id: str, **_: object
 ) -> dict[str, StoredFile]:
     """The file of an upload that is whole, before the transaction that uses it."""
-    upload = await own_upload(context, upload_id)
+    async with context.database.read() as connection:
+        upload = await own_upload(context, connection, upload_id)
     files = context.files
     if upload.state == UploadState.OPEN and upload.received == upload.byte_size:
-        await _assemble(context.database, files.storage, upload)  # who received it, died
-        upload = await own_upload(context, upload_id)
+        await _assemble(context.database, files, upload)  # who received it, died
+        async with context.database.read() as connection:
+            upload = await own_upload(context, connection, upload_id)
     if upload.state == UploadState.OPEN:
         raise Refusal(
             RefusalCode.INVALID_STATE,
@@ -272,11 +321,10 @@ async def find_whole(
     return {"stored": StoredFile(whole.id, whole.byte_size, upload.sha256 or "", head, kept=True)}
 
 
-async def own_upload(context: RequestContext, upload_id: str) -> UploadRow:
+async def own_upload(context: RequestContext, connection: Connection, upload_id: str) -> UploadRow:
     """The viewer's upload for a document of a course they still write in. Raises `Refusal`."""
     key = key_of(upload_id, "ResumableUpload", _UPLOAD)
-    async with context.database.read() as connection:
-        found = await uploads.uploads_by_id(connection, context.viewer, [key])
+    found = await uploads.uploads_by_id(connection, context.viewer, [key])
     if not found:
         raise missing("upload", _UPLOAD)
     (upload,) = found
@@ -299,7 +347,7 @@ async def add_document(
     stored: StoredFile,
 ) -> UUID:
     """Makes the document of a whole upload and has it ingested."""
-    upload = await own_upload(context, upload_id)
+    upload = await own_upload(context, transaction.connection, upload_id)
     media_type = documents.recognise(upload.file_name, upload.media_type, stored.head, _UPLOAD)
     await uploads.use(transaction.connection, upload)
     incoming = documents.Incoming(upload.file_name, media_type, title)

@@ -46,7 +46,8 @@ class ResumableUpload(Node):
 
     @batched(
         "Where its bytes go by PATCH, and HEAD says how many have come; the address is signed and "
-        "needs no token. A path of this server unless ASSAY_PUBLIC_URL is set. Null unless OPEN."
+        "needs no token. A path of this server unless ASSAY_PUBLIC_URL is set. Null unless OPEN, "
+        "to who acts as its owner, and to API tokens without DOCUMENT_WRITE."
     )
     async def url(parents: Sequence[Any], context: RequestContext) -> Sequence[str | None]:
         return await uploads.get_urls(parents, context)

@@ -9,12 +9,15 @@ import re
 from collections.abc import Iterator
 
 from agents.documents.extracted import Block, BlockKind
-from agents.documents.sentences import sentence_spans, trimmed
+from agents.documents.sentences import each_sentence, trimmed
 
 Span = tuple[int, int]
 
 MAX_TITLE = 200
 """Characters kept of a heading in a chunk's heading path."""
+
+MAX_LEVELS = 9
+"""Levels of headings that are told apart, as many as Word has; every passage repeats its path."""
 
 MAX_RECORD_LINES = 50
 
@@ -109,18 +112,25 @@ def markdown_blocks(text: str, begin: int, stop: int) -> Iterator[Block]:
         yield _block(text, BlockKind.PROSE, first, last)
 
 
-def units(text: str, block: Block) -> list[Span]:
+def units(text: str, block: Block) -> Iterator[Span]:
     """Where a block that is too long may be cut: lines of code, list items, rows, sentences."""
-    found_lines = list(lines(text, block.start, block.end))
     if block.kind == BlockKind.CODE:
-        spans = [trimmed(text, start, end) for start, end in found_lines]
-        return [span for span in spans if span[0] < span[1]]
-    starts = [block.start]
-    starts += [at for at, end in found_lines if at > block.start and _ITEM.match(text[at:end])]
-    found: list[Span] = []
-    for start, end in zip(starts, [*starts[1:], block.end], strict=True):
-        found += [(start + a, start + b) for a, b in sentence_spans(text[start:end])]
-    return found
+        for line in lines(text, block.start, block.end):
+            start, end = trimmed(text, *line)
+            if start < end:
+                yield start, end
+        return
+    begin = block.start
+    for at, end in lines(text, block.start, block.end):
+        if at > begin and _ITEM.match(text, at, end):
+            yield from _sentences(text, begin, at)
+            begin = at
+    yield from _sentences(text, begin, block.end)
+
+
+def _sentences(text: str, begin: int, stop: int) -> Iterator[Span]:
+    for start, end in each_sentence(text[begin:stop]):
+        yield begin + start, begin + end
 
 
 class Outline:
@@ -136,6 +146,7 @@ class Outline:
 
     def enter(self, level: int, title: str) -> None:
         """The title closes those of its level and deeper."""
+        level = min(level, MAX_LEVELS)
         while self._levels and self._levels[-1][0] >= level:
             self._levels.pop()
         self._levels.append((level, " ".join(title[: 2 * MAX_TITLE].split())[:MAX_TITLE]))

@@ -27,6 +27,7 @@ _DROPPED = re.compile(
 )
 _NEWLINES = re.compile("\r\n|[\r\x0b\x85\u2028\u2029]")
 _SPACES = re.compile(r"\s+")
+_NO_CONTENT = {"Cf", "Mn", "Me"}
 
 
 def canonical(text: str) -> str:
@@ -48,9 +49,10 @@ def one_line(text: str) -> str:
 
 
 def has_content(text: str) -> bool:
-    """Whether it holds more than spaces and invisible marks."""
+    """Whether it holds more than spaces, and marks that are invisible or on no letter."""
     return any(
-        not character.isspace() and unicodedata.category(character) != "Cf" for character in text
+        not character.isspace() and unicodedata.category(character) not in _NO_CONTENT
+        for character in text
     )
 
 

@@ -21,6 +21,9 @@ _WIDE: Final = ["cp932", "euc_jp", "gb18030", "big5", "cp949"]
 _NARROW: Final = [
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r",
 ]  # fmt: skip
+_NO_CHARSETS: Final = {"idna", "punycode", "raw-unicode-escape", "unicode-escape", "utf-7"}
+"""What Python decodes besides, and no browser does."""
+
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _MAX_CONTROL_SHARE = 0.01
 _SAMPLE = 1_000_000
@@ -86,6 +89,8 @@ def _strict(body: bytes, encoding: str) -> str:
 
 def _declared(data: bytes, declared: str) -> str | None:
     try:
+        if codecs.lookup(declared).name in _NO_CHARSETS:
+            return None
         return data.decode(declared)
     except (LookupError, UnicodeError):
         return None

@@ -4,7 +4,7 @@ Every rule is linear in the text: no pattern can start twice inside one run of c
 """
 
 import re
-from itertools import pairwise
+from collections.abc import Iterator
 
 Span = tuple[int, int]
 
@@ -27,10 +27,22 @@ def sentence_spans(text: str) -> list[Span]:
     Together the spans hold every non-space character of `text`. A full stop after a known
     abbreviation or an initial, or before a lower-case letter, does not end a sentence.
     """
-    ends = [match.end() for match in _END.finditer(text) if not _abbreviates(text, match)]
-    cuts = [0, *ends, len(text)]
-    spans = (trimmed(text, start, end) for start, end in pairwise(cuts))
-    return [span for span in spans if span[0] < span[1]]
+    return list(each_sentence(text))
+
+
+def each_sentence(text: str) -> Iterator[Span]:
+    """As `sentence_spans`, one by one: a text of ten million characters has millions."""
+    start = 0
+    for match in _END.finditer(text):
+        if not _abbreviates(text, match):
+            yield from _unless_empty(trimmed(text, start, match.end()))
+            start = match.end()
+    yield from _unless_empty(trimmed(text, start, len(text)))
+
+
+def _unless_empty(span: Span) -> Iterator[Span]:
+    if span[0] < span[1]:
+        yield span
 
 
 def trimmed(text: str, start: int, end: int) -> Span:

@@ -3,7 +3,7 @@
 import sys
 from typing import IO, Any
 
-from agents.documents.canonical import Composer, one_line
+from agents.documents.canonical import Composer, canonical, one_line
 from agents.documents.extracted import BlockKind, ExtractedText, Limits, LocationKind
 from agents.documents.media_types import XLSX
 
@@ -11,6 +11,9 @@ from agents.documents.media_types import XLSX
 sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
 
 from openpyxl import load_workbook  # noqa: E402
+
+LONGEST_NAME = 31
+"""Characters kept of a sheet's name, Excel's own limit; every passage repeats it."""
 
 
 def read_workbook(file: IO[bytes], limits: Limits) -> ExtractedText:
@@ -24,6 +27,7 @@ def read_workbook(file: IO[bytes], limits: Limits) -> ExtractedText:
 
 
 def _add(composer: Composer, sheet: Any) -> None:
+    name = one_line(canonical(sheet.title))[:LONGEST_NAME] or "Sheet"
     sheet.reset_dimensions()  # a file may declare a million rows and hold one
     named = False
     for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
@@ -32,13 +36,13 @@ def _add(composer: Composer, sheet: Any) -> None:
             continue
         if not named:
             composer.open()
-            start = composer.add(BlockKind.HEADING, one_line(sheet.title), level=1)
-            composer.anchor(LocationKind.CELL_RANGE, start, 0, sheet.title)
+            start = composer.add(BlockKind.HEADING, name, level=1)
+            composer.anchor(LocationKind.CELL_RANGE, start, 0, name)
             named = True
         line = " | ".join(text for _, text in cells)
         start = composer.add(BlockKind.ROW, line, separator="\n")
         columns = (cells[0][0], cells[-1][0])
-        composer.anchor(LocationKind.CELL_RANGE, start, number, sheet.title, columns)
+        composer.anchor(LocationKind.CELL_RANGE, start, number, name, columns)
 
 
 def _shown(value: object) -> str:

@@ -36,22 +36,20 @@ class Client:
 
     async def ask(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The data of a query. Raises `ApiError`."""
-        answer = await self.raw(query, variables)
-        if answer.get("errors"):
-            raise ApiError(json.dumps(answer["errors"], indent=2))
-        data: dict[str, Any] = answer["data"]
-        return data
+        return _data(await self.raw(query, variables))
 
     async def change(self, mutation: str, **values: Any) -> Any:
         """The noun of a mutation's payload. Raises `ApiError` when it was refused."""
-        ((name, payload),) = (await self.ask(mutation, {"input": values})).items()
-        if payload["userErrors"]:
-            raise ApiError(f"{name}: {json.dumps(payload['userErrors'], indent=2)}")
-        (noun,) = (value for key, value in payload.items() if key != "userErrors")
-        return noun
+        return _noun(await self.raw(mutation, {"input": values}))
 
     async def upload(self, mutation: str, file: tuple[str, bytes, str], **values: Any) -> Any:
         """As `change`, with one file (name, content, media type) as `input.file`."""
+        return _noun(await self.raw_upload(mutation, file, **values))
+
+    async def raw_upload(
+        self, mutation: str, file: tuple[str, bytes, str], **values: Any
+    ) -> dict[str, Any]:
+        """As `upload`, but the whole response, errors and all."""
         operations = {"query": mutation, "variables": {"input": values | {"file": None}}}
         response = await self._http.post(
             "/graphql",
@@ -62,14 +60,8 @@ class Client:
             files={"0": file},
             headers=self._headers() | {"GraphQL-Require-Preflight": "1"},
         )
-        answer = response.json()
-        if answer.get("errors"):
-            raise ApiError(json.dumps(answer["errors"], indent=2))
-        ((name, payload),) = answer["data"].items()
-        if payload["userErrors"]:
-            raise ApiError(f"{name}: {json.dumps(payload['userErrors'], indent=2)}")
-        (noun,) = (value for key, value in payload.items() if key != "userErrors")
-        return noun
+        answer: dict[str, Any] = response.json()
+        return answer
 
     @asynccontextmanager
     async def follow(
@@ -84,6 +76,21 @@ class Client:
             payload = {"query": subscription, "variables": dict(variables)}
             await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
             yield _events(socket)
+
+
+def _data(answer: Mapping[str, Any]) -> dict[str, Any]:
+    if answer.get("errors"):
+        raise ApiError(json.dumps(answer["errors"], indent=2))
+    data: dict[str, Any] = answer["data"]
+    return data
+
+
+def _noun(answer: Mapping[str, Any]) -> Any:
+    ((name, payload),) = _data(answer).items()
+    if payload["userErrors"]:
+        raise ApiError(f"{name}: {json.dumps(payload['userErrors'], indent=2)}")
+    (noun,) = (value for key, value in payload.items() if key != "userErrors")
+    return noun
 
 
 async def _events(socket: Any) -> AsyncIterator[dict[str, Any]]:

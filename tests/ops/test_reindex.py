@@ -2,9 +2,12 @@
 
 # ruff: noqa: F811 - a fixture is asked for under the name it was imported by
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -15,11 +18,15 @@ from ops.reindex import abandon, estimate, give_up_or_drop, reindex
 from persistence import embeddings
 from persistence.cache import MemoryCache
 from persistence.embeddings import PaidVectors
+from resolvers import documents
+from resolvers.access import Permission
 from resolvers.documents_work import ingest_document
+from resolvers.global_ids import global_id
 from resolvers.refusals import Refusal
 from resolvers.retrieval import CourseSearch
 from resolvers.work import WorkResources
 from tests.embedding_server import EmbeddingServer, embedding_server
+from tests.resolvers.test_documents_replace import renew
 from tests.study_world import StudyWorld, embedder, study_world  # noqa: F401 - fixtures
 
 NEW = "openai:mine@8"
@@ -169,6 +176,50 @@ async def test_a_build_can_be_given_up_and_begun_again(site: Site) -> None:
     assert await reindex(database, site.models, NEW, quiet) == old
     assert await reindex(database, site.models, old, quiet) == NEW
     assert len(await site.found()) == 4
+
+
+async def test_documents_go_and_are_replaced_while_an_index_is_built(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleted, replaced, added and deleted again between its batches: it is whole all the same."""
+    world, database = site.world, site.world.database
+    keys = [
+        await world.upload(f"{n}.md", f"# No {n}\n\nA packet of the kind {n} lives {n} hops.")
+        for n in range(24)
+    ]
+    for key in keys:
+        await ingest_document(site.work, key)
+    monkeypatch.setattr("ops.reindex.BATCH_CHUNKS", 2)
+
+    async def delete(key: UUID) -> None:
+        await world.change(
+            world.instructor,
+            documents.delete_document,
+            Permission.DOCUMENT_WRITE,
+            document_id=global_id("Document", key),
+        )
+
+    async def disturb(number: int, key: UUID) -> None:
+        await asyncio.sleep(0.02 * number)
+        if number % 3 == 0:
+            await delete(key)
+        elif number % 3 == 1:
+            newer = await renew(world, key, f"# New {number}\n\nA packet of a newer kind {number}.")
+            await ingest_document(site.work, newer)
+        else:
+            late = await world.upload(f"late{number}.md", f"# Late {number}\n\nAbout packets.")
+            await asyncio.gather(ingest_document(site.work, late), delete(late))
+
+    await asyncio.gather(
+        reindex(database, site.models, NEW, quiet), *(disturb(*at) for at in enumerate(keys))
+    )
+    async with database.read() as connection:
+        lacking = await embeddings.missing(connection, NEW)
+        states = (await connection.execute(text("SELECT state FROM document"))).scalars().all()
+    assert lacking.chunks == 0
+    assert Counter(states) == {"READY": 2 + 16, "REPLACED": 8, "DELETED": 16}
+    assert await site.states() == {world.embedder.name: "RETIRED", NEW: "READY"}
+    assert len(await site.found()) == 10
 
 
 async def test_nothing_goes_to_a_provider_that_is_not_approved(site: Site) -> None:

@@ -23,13 +23,15 @@ from agents.documents.extracted import ExtractionCode, ExtractionFailure, Limits
 from agents.documents.reading import read_file
 from resolvers.documents_work import ingest_document
 from resolvers.refusals import Refusal
+from tests.agents.documents.crafted import CRAFTED
 from tests.agents.documents.hostile import HOSTILE, WORDS, Hostile, sparse
 from tests.embedders import NamedEmbedders
 from tests.resolvers.test_documents_work import chunks, document
 from tests.study_world import StudyWorld, embedder, study_world  # noqa: F401 - fixtures
 
 MOST_GROWTH = 150_000_000
-PARTS = 4
+PARTS = 8
+ALL = (*HOSTILE, *CRAFTED)
 
 
 class Quick:
@@ -72,7 +74,7 @@ async def test_each_ends_in_a_state_with_a_reason(
     study_world: StudyWorld, server: Server, part: int
 ) -> None:
     wrong = []
-    for hostile in HOSTILE[part::PARTS]:
+    for hostile in ALL[part::PARTS]:
         data = await asyncio.to_thread(hostile.make, server.address)
         size = len(data)
         before, started = memory(), time.perf_counter()

@@ -1,8 +1,11 @@
 """Chunks are slices of their source, in order, complete and small enough."""
 
 import re
+import tracemalloc
 
 import pytest
+from docx import Document
+from docx.enum.style import WD_STYLE_TYPE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +13,7 @@ from agents.documents.chunking import MAX_CHARACTERS, TextChunk, chunk
 from agents.documents.extracted import ExtractedText, ExtractionFailure
 from agents.documents.media_types import MARKDOWN, PLAIN
 from agents.models.embedding import MiniLM
-from tests.agents.documents.written import read
+from tests.agents.documents.written import read, saved
 
 
 def words(text: str) -> int:
@@ -147,3 +150,32 @@ def test_the_embedders_own_tokenizer_bounds_every_chunk():
 def test_limits_must_be_possible():
     with pytest.raises(ValueError, match="target_tokens"):
         chunk(source_of("a", PLAIN), count_tokens=len, target_tokens=9, max_tokens=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "piece"), [("x.py", "a\n"), ("x.txt", "- a\n"), ("x.txt", "Xy. ")]
+)
+def test_a_long_block_is_cut_as_it_is_read(name, piece):
+    """It is cut in the worker, whose memory no file may fill: only the chunks are kept."""
+    source = read((piece * 100_000).encode(), name)
+    tracemalloc.start()
+    chunks = chunk(source, count_tokens=lambda text: 2 + len(text) // 4)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(chunks) > 100
+    assert peak < 4_000_000
+
+
+def test_no_passage_repeats_more_headings_than_word_has():
+    """Styles are called what a file likes: heading 500 is one."""
+    document = Document()
+    for level in range(1, 60):
+        name = f"Heading {level}"
+        if level > 9:
+            document.styles.add_style(name, WD_STYLE_TYPE.PARAGRAPH)
+        document.add_paragraph(f"Title {level}", style=name)
+    document.add_paragraph("Words below them.")
+    *_, last = chunk(read(saved(document), "x.docx"), count_tokens=words)
+    assert len(last.heading_path) == 9
+    assert last.heading_path[0] == "Title 1"
+    assert last.heading_path[-1] == "Title 59"
