@@ -111,6 +111,7 @@ class Resources:
             grading_team=grading_team,
             study_team=study_team,
             asks_a_provider=self.seating.asks_a_provider,
+            currency=self.settings.currency,
             storage=self.files.storage,
             fetcher=GuardedFetcher(self.files.fetching),
             file_rules=self.files.rules,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from agents.cancellation import CancellationToken
 from agents.ports import Account, AgentCancelled, AgentFailure
-from persistence import grading_work, streams, usage
+from persistence import grading_work, model_choices, streams
 from persistence.database import Conflict
 from persistence.direct import DATABASE_ERRORS
 from persistence.grading import FailureCode
@@ -90,7 +90,7 @@ async def _grade_and_save(held: HeldTask, token: CancellationToken) -> None:
     resources, row = held.resources, held.row
     async with resources.database.read() as connection:
         material = await grading_work.material_of(connection, row)
-        chosen = await usage.choices_of(connection, row.organization_id, row.course_id)
+        chosen = await model_choices.choices_of(connection, row.organization_id, row.course_id)
     search = CourseSearch(
         resources.database,
         resources.embedders,

@@ -75,7 +75,7 @@ async def perform(
     """
     context.checked.clear()
     context.course_ids.clear()
-    context.found = None
+    context.found = context.object_type = None
     try:
         if context.viewer.real_user_id is not None:
             raise Refusal(

@@ -15,7 +15,7 @@ from agents.models.failures import FailureKind, ModelFailure
 from agents.ports import Account, AgentCancelled, AgentFailure
 from agents.study.brief import AiPolicy, OpenAssignment, StudyBrief
 from agents.study.outcome import StudyOutcome
-from persistence import streams, study_history, study_memory, study_work, usage, users
+from persistence import model_choices, streams, study_history, study_memory, study_work, users
 from persistence.database import Conflict, Connection
 from persistence.leases import LeaseLost
 from persistence.lifecycle.study import MessageState
@@ -55,7 +55,7 @@ async def answer_message(resources: WorkResources, message_id: UUID) -> None:
             asked.course_id,
             message_id,
             asked.user_id,
-            await usage.choices_of(connection, asked.organization_id, asked.course_id),
+            await model_choices.choices_of(connection, asked.organization_id, asked.course_id),
         )
         earlier = await _earlier(connection, asked)
         brief = await _brief(connection, asked)

@@ -43,6 +43,8 @@ class WorkResources:
     """Time after which replaced versions of documents are deleted; None: never."""
     asks_a_provider: Callable[[Account], bool] = lambda _: False
     """Whether what a student writes to this account's tutor leaves the server."""
+    currency: str = "USD"
+    """Of the price table: what calls cost is in its millionths."""
     metrics: Metrics = field(default_factory=Metrics)
     document_limits: Limits = field(default_factory=Limits)
     """What reading one file may cost."""

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PURSE_SECONDS: Final = 0.25
+"""How often a call looks whether others have given back what they had set aside."""
+
 _BEGUN: Final = frozenset(
     {Outcome.CANCELLED, FailureKind.TIMEOUT, FailureKind.BROKEN, FailureKind.MALFORMED}
 )
@@ -130,7 +133,7 @@ class Attempting:
             most_tokens(request.messages, request.tools, request.answer_type),
             self.gateway.policy.output_tokens,
         )
-        reserved = await self._reserved(price.cost(most))
+        reserved = await self._reserved(request, price.cost(most))
         self.began = self.gateway.clock()
         try:
             async with aclosing(self._items(request)) as items:
@@ -149,20 +152,32 @@ class Attempting:
             usage = self._spent(request)
             await asyncio.shield(self._later(self._settle(reserved, usage, price.cost(usage))))
 
-    async def _reserved(self, most_micros: int) -> UUID:
+    async def _reserved(self, request: Request, most_micros: int) -> UUID:
+        """Waits for calls under way to give back what they do not need, until the deadline."""
         name = self.name
         attempt = Attempt(
             self.account, self.role, name.provider, name.model, self.place, self.number
         )
+        try:
+            while True:
+                try:
+                    return await self._set_aside(attempt, most_micros)
+                except BudgetExceeded as error:
+                    late = self.gateway.clock() + PURSE_SECONDS >= request.deadline
+                    if late or not error.passing:
+                        kind = FailureKind.BUDGET
+                        raise ModelFailure(kind, str(name), purse=error.purse) from None
+                await stoppable(asyncio.sleep(PURSE_SECONDS), request.token)
+        except BaseException:
+            self.gateway.server(name).circuit.abandoned()
+            raise
+
+    async def _set_aside(self, attempt: Attempt, most_micros: int) -> UUID:
         reserving = asyncio.ensure_future(self.gateway.book.reserve(attempt, most_micros))
         try:
             return await asyncio.shield(reserving)
-        except BaseException as error:
-            self.gateway.server(name).circuit.abandoned()
-            if isinstance(error, BudgetExceeded):
-                raise ModelFailure(FailureKind.BUDGET, str(name)) from None
-            if isinstance(error, asyncio.CancelledError):
-                self._later(self._undo(reserving))
+        except asyncio.CancelledError:
+            self._later(self._undo(reserving))
             raise
 
     def _later(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

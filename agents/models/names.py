@@ -3,11 +3,31 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 OFFLINE: Final = "offline"
-STUDY_ROLES: Final = ("planner", "tutor", "critic")
-GRADING_ROLES: Final = ("grader_a", "grader_b", "arbiter", "feedback")
+
+
+class ModelSeat(StrEnum):
+    """A place in one of the teams that a model may take; the values are how settings write it."""
+
+    PLANNER = "planner"
+    TUTOR = "tutor"
+    CRITIC = "critic"
+    GRADER_A = "grader_a"
+    GRADER_B = "grader_b"
+    ARBITER = "arbiter"
+    FEEDBACK = "feedback"
+
+
+STUDY_ROLES: Final = (ModelSeat.PLANNER, ModelSeat.TUTOR, ModelSeat.CRITIC)
+GRADING_ROLES: Final = (
+    ModelSeat.GRADER_A,
+    ModelSeat.GRADER_B,
+    ModelSeat.ARBITER,
+    ModelSeat.FEEDBACK,
+)
 _NAME: Final = re.compile(
     r"(?P<provider>gemini|openai):(?P<model>[^\s@,>=]{1,120})(@(?P<url>\S+))?"
 )
@@ -49,6 +69,11 @@ def chain(text: str) -> Chain:
     if text.strip() == OFFLINE:
         return ()
     return tuple(model_name(one) for one in text.split(">"))
+
+
+def written(models: Chain) -> str:
+    """The chain as settings write it."""
+    return " > ".join(map(str, models)) or OFFLINE
 
 
 def chains(text: str, roles: Sequence[str]) -> Mapping[str, Chain]:

@@ -22,6 +22,7 @@ from persistence.tables.base import (
     Moment,
     Row,
     Stamped,
+    currency,
     one_of,
     table_of,
     within_tenant,
@@ -58,6 +59,7 @@ class ModelCallRow(Stamped, table=True):
     input_tokens: int
     output_tokens: int
     cost_micros: int = Field(sa_type=BigInteger)
+    currency: str = currency()
 
 
 class StreamEventRow(Row, table=True):

@@ -3,29 +3,18 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agents.models.names import model_name
 from ops.demo import documents as gql
 from ops.demo.client import Client
-from ops.processes import serving, working
-from ops.settings import load_settings
-from ops.wiring import open_resources
-from persistence import usage
 from persistence.database import Database
-from persistence.tables.usage import ModelUsageRow
-from persistence.users import organization_by_slug
-from resolvers.global_ids import key_of
 from tests.agents.models import gemini_server as gemini
 from tests.agents.models import openai_server as openai
-from tests.agents.models.protocol_server import ProtocolServer, Reply, Request
-from tests.agents.models.team_replies import reply_to
-from tests.schema.test_providers import APPROVE
+from tests.model_world import Place, by_gemini, by_openai, model_world
 from tests.schema.test_study import (
     ANN,
     ANSWER,
@@ -36,41 +25,12 @@ from tests.schema.test_study import (
     uploaded,
 )
 from tests.study_world import MATERIAL
-from tests.world import ADMIN, INSTRUCTOR, SLUG, World, make_world
+from tests.world import INSTRUCTOR
 
-PRICES = [{"from": "2025-01-01", "input": 1_000_000, "output": 1_000_000}]
 RUN = """query($id: ID!) { node(id: $id) { ... on GradingRun { state spentMicros
   tasks(first: 5) { nodes { state costMicros failure { code message }
     assessments { slot model criteria { points evidence { quote verified } } } } } } } }"""
 FLOWS = "{ dataFlows { feature provider model region fields retention } }"
-
-
-async def by_gemini(request: Request, reply: Reply) -> None:
-    """What a member is told by its schema, in four pieces where it streams."""
-    schema = request.body["generationConfig"]["responseJsonSchema"]
-    prompt = request.body["contents"][-1]["parts"][0]["text"]
-    text = reply_to(set(schema["properties"]), prompt)
-    await gemini.says(text)(request, reply)
-
-
-async def by_openai(request: Request, reply: Reply) -> None:
-    """As by_gemini."""
-    schema = request.body["response_format"]["json_schema"]["schema"]
-    text = reply_to(set(schema["properties"]), request.body["messages"][-1]["content"])
-    await openai.says(text)(request, reply)
-
-
-@dataclass
-class ModelWorld:
-    """The usual world, with models of one server in all seats."""
-
-    world: World
-    server: ProtocolServer
-    provider: str
-
-    async def usages(self, owner: str, kind: str) -> list[ModelUsageRow]:
-        async with self.world.resources.database.read() as connection:
-            return list(await usage.usages_of(connection, key_of(owner, kind, ("id",))))
 
 
 Make = Callable[..., Any]
@@ -83,39 +43,9 @@ async def models(
     """Opens the world, with settings of one's own."""
     gemini_like = request.param == "gemini"
     server = gemini.gemini_server() if gemini_like else openai.openai_server()
-    server.usual = by_gemini if gemini_like else by_openai
-
-    @asynccontextmanager
-    async def opened(*, approved: bool = True, **given: Any) -> AsyncIterator[ModelWorld]:
-        name = f"openai:qwen3@{server.address}/v1"
-        if gemini_like:
-            name = f"gemini:gemini-3-flash@{server.address}"
-        settings = load_settings(
-            database_url=database_dsn,
-            data_dir=shared_directory / "data",
-            port=0,
-            lease_seconds=6,
-            **{
-                "models": [{"name": name, "prices": PRICES, "region": "EU", "retention": "none"}],
-                "study_models": name,
-                "grading_models": name,
-                "model_server_key": gemini.KEY,
-            }
-            | given,
-        )
-        async with AsyncExitStack() as stack:
-            resources = await stack.enter_async_context(open_resources(settings))
-            await stack.enter_async_context(working(resources))
-            url = await stack.enter_async_context(serving(resources))
-            world = await stack.enter_async_context(make_world(resources, url))
-            if approved:
-                await (await world.client(ADMIN)).change(
-                    APPROVE, provider=model_name(name).server, region="EU", reason="Contract"
-                )
-            yield ModelWorld(world, server, request.param)
-
+    place = Place(database_dsn, shared_directory)
     async with server.running():
-        yield opened
+        yield partial(model_world, place, server, request.param)
 
 
 async def settled(client: Client, reply: str) -> dict[str, Any]:
@@ -235,24 +165,7 @@ async def test_a_cancel_stops_the_spending_within_a_second(models: Make) -> None
         await ann.raw(CANCEL, {"input": {"messageId": reply}})
         async with asyncio.timeout(1.5):  # a second, and what this machine is late
             await made.server.left.wait()
-        await asyncio.gather(*made.world.resources.seating.gateway.settling)
+        await asyncio.gather(*made.at_work.seating.gateway.settling)
         (used,) = await made.usages(reply, "Message")
         assert (used.outcome, used.estimated) == ("CANCELLED", True)
         assert used.cost_micros > 0
-
-
-async def test_a_course_may_choose_to_stay_offline(models: Make) -> None:
-    async with models() as made:
-        course = key_of(made.world.course_id, "Course", ("id",))
-        resources = made.world.resources
-        async with resources.database.transaction() as connection:
-            found = await organization_by_slug(connection, SLUG)
-            assert found is not None
-            organization = found.id
-            for role in ("planner", "tutor", "critic"):
-                await usage.choose(connection, organization, course, role, "offline")
-        await uploaded(made.world, "routing.md", MATERIAL["routing.md"].encode())
-        ann = await made.world.client(ANN)
-        _, reply, _ = await asked(ann, made.world)
-        assert (await node(ann, ANSWER, reply))["state"] == "COMPLETE"
-        assert made.server.requests == []
