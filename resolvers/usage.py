@@ -182,7 +182,7 @@ def _filter(context: RequestContext, wanted: Wanted) -> UsageFilter:
     if wanted.scope is UsageScope.COURSE and course is None:
         raise _bad("courseId", "Pass the course whose use you ask for.")
     if wanted.scope is UsageScope.OWN:
-        context.require(Permission.VIEWER_READ)
+        context.note_own(Permission.VIEWER_READ)
         user = viewer.user_id
     else:
         context.require(

@@ -1,5 +1,9 @@
 """A world whose seats are taken by language models, which a server of the tests plays."""
 
+import asyncio
+import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -46,6 +50,7 @@ class ModelWorld:
     server: ProtocolServer
     provider: str
     name: str
+    settings: Settings
     at_work: Resources
     """The worker's."""
 
@@ -87,21 +92,57 @@ def served_name(server: ProtocolServer, provider: str) -> str:
 
 
 @asynccontextmanager
+async def working_process(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`assay worker` with the same models, as a process of its own."""
+    assert settings.database_url is not None
+    assert settings.model_server_key is not None
+    models = [one.model_dump(mode="json", by_alias=True) for one in settings.models]
+    environment = {
+        "ASSAY_DATABASE_URL": settings.database_url.get_secret_value(),
+        "ASSAY_DATA_DIR": str(settings.data_dir),
+        "ASSAY_MODELS": json.dumps(models),
+        "ASSAY_MODEL_SERVER_KEY": settings.model_server_key.get_secret_value(),
+        "ASSAY_LOG_LEVEL": "WARNING",
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from ops.cli import app; app()", "worker"),
+        cwd=settings.data_dir,
+        env={"PATH": os.environ["PATH"], "HOME": str(settings.data_dir)} | environment,
+    )
+    try:
+        yield process
+        assert process.returncode is None
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
 async def model_world(
-    place: Place, server: ProtocolServer, provider: str, *, approved: bool = True, **given: Any
+    place: Place,
+    server: ProtocolServer,
+    provider: str,
+    *,
+    approved: bool = True,
+    alone: bool = False,
+    **given: Any,
 ) -> AsyncIterator[ModelWorld]:
-    """An api and a worker that share nothing in memory, and the usual people."""
+    """An api and a worker that share nothing in memory, and the usual people.
+
+    `alone`: no worker; start `working_process`."""
     name = served_name(server, provider)
     async with AsyncExitStack() as stack:
         settings = place.settings(name, **given)
         at_work = await stack.enter_async_context(open_resources(settings))
-        await stack.enter_async_context(working(at_work))
+        if not alone:
+            await stack.enter_async_context(working(at_work))
         resources = await stack.enter_async_context(open_resources(settings))
         url = await stack.enter_async_context(serving(resources))
         world = await stack.enter_async_context(make_world(resources, url))
         if approved:
             await approve(await world.client(ADMIN), name)
-        yield ModelWorld(world, server, provider, name, at_work)
+        yield ModelWorld(world, server, provider, name, settings, at_work)
 
 
 async def approve(admin: Client, name: str) -> None:
