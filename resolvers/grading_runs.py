@@ -35,6 +35,15 @@ async def exceeds_budget(connection: Connection, run: GradingRunRow) -> bool:
     return await grading_work.spent_micros(connection, run.id) >= run.budget_micros
 
 
+async def pause(connection: Connection, run_id: UUID, reason: PauseReason) -> RunState | None:
+    """Pauses a run that runs, and leaves it locked; its state by then, None where it is gone."""
+    run = await grading.locked_run(connection, run_id)
+    if run is None or run.state != RunState.RUNNING:
+        return None if run is None else RunState(run.state)
+    spent = await grading_work.spent_micros(connection, run.id)
+    return await move(connection, run, RunEvent.PAUSE, spent_micros=spent, paused_because=reason)
+
+
 async def settle(connection: Connection, run_id: UUID, now: datetime) -> bool:
     """Ends a run whose tasks have all ended, cancels what waits in a run being cancelled, and
     pauses one whose budget is used up; whether it did any.

@@ -12,6 +12,7 @@ from agents.cancellation import CancellationToken
 from agents.grading.naming import Identity
 from agents.grading.redaction import redact
 from agents.models.failures import FailureKind, ModelFailure
+from agents.models.ports import Purse
 from agents.ports import Account, AgentCancelled, AgentFailure
 from agents.study.brief import AiPolicy, OpenAssignment, StudyBrief
 from agents.study.outcome import StudyOutcome
@@ -231,9 +232,11 @@ async def _end_try(answer: Answer, message_id: UUID, tries: int, error: Exceptio
         if passing and tries < MOST_TRIES:
             await answer.hand_back(timedelta(seconds=2**tries))
         elif isinstance(error, ModelFailure) and error.kind is FailureKind.BUDGET:
+            whose = "course" if error.purse is Purse.COURSE else "organization"
             await answer.fail(
                 "BUDGET_EXHAUSTED",
-                "What this course may spend on its tutor this month is used up. Tell its staff.",
+                f"What this {whose} may spend on its tutor this month is used up. Tell its staff, "
+                "and have the question answered anew once that is raised.",
             )
         elif foreseen:
             await answer.fail(

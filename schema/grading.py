@@ -60,7 +60,11 @@ described_enum(
     PauseReason,
     "Why a run is paused.",
     USER="A person paused it.",
-    BUDGET="Its budget is used up.",
+    BUDGET="Its budget is used up: resume it with a larger one.",
+    COURSE_BUDGET="What the course may spend on models this month is used up: resume it once an "
+    "admin has raised that, or next month.",
+    ORGANIZATION_BUDGET="What the organization may spend on models this month is used up: resume "
+    "it once an admin has raised that, or next month.",
     DRIFT="The graders' results moved away from those of people.",
 )
 described_enum(
@@ -216,8 +220,10 @@ class StartGradingRunInput:
         description="What it may cost, in millionths of the currency: it pauses once that is "
         "spent. Calls under way at that moment are finished.",
     )
-    currency: str = strawberry.field(
-        default="USD", description="The currency of the budget, as an ISO 4217 code."
+    currency: str | None = strawberry.field(
+        default=None,
+        description="The currency of the budget, which must be the one money is counted in here; "
+        "leave out for that.",
     )
     idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.models.names import model_name
+from agents.models.tokens import CountedUsage
 from ops.demo.client import Client
 from ops.processes import serving, working
 from ops.settings import Settings, load_settings
@@ -54,6 +55,12 @@ class ModelWorld:
     at_work: Resources
     """The worker's."""
 
+    @property
+    def cost(self) -> int:
+        """What an answer of the server costs."""
+        (price, *_) = self.settings.models[0].prices
+        return price.cost(CountedUsage(11, 7, cached_tokens=4))
+
     async def usages(self, owner: str, kind: str) -> list[ModelUsageRow]:
         async with self.world.resources.database.read() as connection:
             return list(await usage.usages_of(connection, key_of(owner, kind, ("id",))))
@@ -66,10 +73,10 @@ class Place:
     dsn: str
     directory: Path
 
-    def settings(self, name: str, **given: Any) -> Settings:
+    def settings(self, name: str, *, prices: Any = PRICES, **given: Any) -> Settings:
         """Those of a process with this model in all seats, unless `given` says otherwise."""
         usual = {
-            "models": [{"name": name, "prices": PRICES, "region": "EU", "retention": "none"}],
+            "models": [{"name": name, "prices": prices, "region": "EU", "retention": "none"}],
             "study_models": name,
             "grading_models": name,
             "model_server_key": gemini.KEY,

@@ -12,6 +12,7 @@ import pytest
 from ops.demo import documents as gql
 from ops.demo.client import Client
 from persistence.database import Database
+from tests import study_api as api
 from tests.agents.models import gemini_server as gemini
 from tests.agents.models import openai_server as openai
 from tests.model_world import Place, by_gemini, by_openai, model_world
@@ -25,11 +26,13 @@ from tests.schema.test_study import (
     uploaded,
 )
 from tests.study_world import MATERIAL
-from tests.world import INSTRUCTOR
+from tests.world import ADMIN, INSTRUCTOR, STUDENTS
 
-RUN = """query($id: ID!) { node(id: $id) { ... on GradingRun { state spentMicros
+RUN = """query($id: ID!) { node(id: $id) { ... on GradingRun { state pausedBecause spentMicros
   tasks(first: 5) { nodes { state costMicros failure { code message }
     assessments { slot model criteria { points evidence { quote verified } } } } } } } }"""
+RESUME = """mutation($input: ResumeGradingRunInput!) { resumeGradingRun(input: $input) {
+  gradingRun { state } userErrors { code message path } } }"""
 FLOWS = "{ dataFlows { feature provider model region fields retention } }"
 
 
@@ -55,6 +58,16 @@ async def settled(client: Client, reply: str) -> dict[str, Any]:
             answer = await node(client, ANSWER, reply)
             if answer["state"] in SETTLED:
                 return answer
+            await asyncio.sleep(0.05)
+
+
+async def settled_run(client: Client, run: str) -> dict[str, Any]:
+    """The run, once it has ended or is paused."""
+    async with asyncio.timeout(30):
+        while True:
+            found = await node(client, RUN, run)
+            if found["state"] in {"PAUSED", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED"}:
+                return found
             await asyncio.sleep(0.05)
 
 
@@ -150,6 +163,57 @@ async def test_a_budget_that_is_used_up_says_so(models: Make) -> None:
         answer = await node(ann, ANSWER, reply)
         assert (answer["state"], answer["failure"]) == ("FAILED", {"code": "BUDGET_EXHAUSTED"})
         assert made.server.requests == []
+
+
+# 1,000 micro-units a token written, next to nothing a token read: 256,001 are set aside for a call.
+DEAR = [{"from": "2025-01-01", "input": 1, "output": 1_000_000_000}]
+
+
+async def test_a_month_that_is_used_up_pauses_a_run_which_loses_nothing(models: Make) -> None:
+    async with models(model_output_tokens=256, prices=DEAR) as made:
+        world = made.world
+        assignment, question, _ = await world.assignment()
+        text = "A router forwards the packet to the next hop. Then it lowers the time to live."
+        for student in STUDENTS:
+            await world.submit(student, assignment, question, text)
+        admin, instructor = await world.client(ADMIN), await world.client(INSTRUCTOR)
+        course = {"courseId": world.course_id, "currency": "USD"}
+        await admin.change(api.SET_BUDGET, limitMicros=256_001 + 3 * made.cost, **course)
+        run = (await instructor.change(gql.START_RUN, assignmentId=assignment))["id"]
+        found = await settled_run(instructor, run)
+        assert (found["state"], found["pausedBecause"]) == ("PAUSED", "COURSE_BUDGET")
+        assert all(task["failure"] is None for task in found["tasks"]["nodes"])
+        assert "PENDING" in {task["state"] for task in found["tasks"]["nodes"]}
+        assert len(made.server.requests) == 4, "as many as the budget holds, none beyond"
+
+        await instructor.change(RESUME, runId=run)  # too early
+        assert (await settled_run(instructor, run))["pausedBecause"] == "COURSE_BUDGET"
+        await admin.change(api.SET_BUDGET, **course)
+        await admin.change(api.SET_BUDGET, limitMicros=0, currency="USD")
+        await instructor.change(RESUME, runId=run)
+        assert (await settled_run(instructor, run))["pausedBecause"] == "ORGANIZATION_BUDGET"
+        assert len(made.server.requests) == 4
+
+        await admin.change(api.SET_BUDGET, currency="USD")
+        await instructor.change(RESUME, runId=run)
+        ended = await settled_run(instructor, run)
+        assert (ended["state"], ended["spentMicros"]) == ("COMPLETED", 9 * made.cost)
+        assert len(made.server.requests) == 9, "nothing was paid for twice"
+
+
+async def test_a_month_that_is_used_up_mid_answer_is_resumed_by_asking_anew(models: Make) -> None:
+    async with models(model_output_tokens=256, prices=DEAR) as made:
+        await uploaded(made.world, "routing.md", MATERIAL["routing.md"].encode())
+        admin, ann = await made.world.client(ADMIN), await made.world.client(ANN)
+        course = {"courseId": made.world.course_id, "currency": "USD"}
+        await admin.change(api.SET_BUDGET, limitMicros=256_001, **course)
+        _, reply, _ = await asked(ann, made.world)
+        answer = await node(ann, ANSWER, reply)
+        assert (answer["state"], answer["failure"]) == ("FAILED", {"code": "BUDGET_EXHAUSTED"})
+        assert len(made.server.requests) == 1, "the planner was asked, the tutor was not"
+        await admin.change(api.SET_BUDGET, **course)
+        again = await api.answered(ann, api.REGENERATE, messageId=reply)
+        assert (again["state"], again["usage"]["calls"]) == ("COMPLETE", 3)
 
 
 async def test_a_cancel_stops_the_spending_within_a_second(models: Make) -> None:
