@@ -12,6 +12,7 @@ from persistence.keyset import Page, page, pages_by_parent
 from persistence.lifecycle.courses import ENROLLMENT, EnrollmentEvent, EnrollmentState
 from persistence.roles import Role
 from persistence.tables.courses import CourseRow, EnrollmentRow, courses, enrollments
+from persistence.tables.identity import UserRow, role_grants, users
 from persistence.visibility import Viewer, sees_courses
 
 
@@ -34,6 +35,15 @@ async def course_by_code(
         connection,
         select(courses).where(courses.c.organization_id == organization_id, courses.c.code == code),
         CourseRow,
+    )
+
+
+async def people_of(connection: Connection, course_id: UUID) -> Sequence[UserRow]:
+    """Everybody who is or was enrolled in a course, or had a role in it."""
+    known = select(enrollments.c.user_id).where(enrollments.c.course_id == course_id)
+    known = known.union(select(role_grants.c.user_id).where(role_grants.c.course_id == course_id))
+    return await fetch(
+        connection, select(users).where(users.c.id.in_(known)).order_by(users.c.id), UserRow
     )
 
 

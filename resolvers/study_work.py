@@ -113,7 +113,7 @@ async def _ask_team(
         sink=answer,
         cancellation=cancellation,
         steps=answer,
-        web=await web.search_for(resources, asked.organization_id, asked.course_id),
+        web=await web.search_for(resources, asked.organization_id, asked.course_id, asked.user_id),
     )
 
 
