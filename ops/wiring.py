@@ -112,6 +112,7 @@ class Resources:
             study_team=study_team,
             asks_a_provider=self.seating.asks_a_provider,
             currency=self.settings.currency,
+            monthly_budget_micros=self.settings.model_budget_micros,
             storage=self.files.storage,
             fetcher=GuardedFetcher(self.files.fetching),
             file_rules=self.files.rules,

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from persistence.database import Connection, fetch
+from persistence.tables.identity import organizations
 from persistence.tables.usage import (
     ModelBudgetRow,
     ModelSpendingRow,
@@ -86,3 +87,35 @@ async def clear_limit(connection: Connection, organization_id: UUID, course_id: 
             model_budgets.c.course_id.is_not_distinct_from(course_id),
         )
     )
+
+
+async def fullest(
+    connection: Connection, month: date, monthly_micros: int | None, most: int
+) -> Sequence[tuple[str, int, int, int]]:
+    """The organizations whose budget is most used up: short name, limit, spent, set aside."""
+    limit = func.coalesce(model_budgets.c.micros, monthly_micros)
+    spent = func.coalesce(model_spendings.c.spent_micros, 0)
+    reserved = func.coalesce(model_spendings.c.reserved_micros, 0)
+    rows = await connection.execute(
+        select(organizations.c.slug, limit, spent, reserved)
+        .select_from(
+            organizations.outerjoin(
+                model_budgets,
+                and_(
+                    model_budgets.c.organization_id == organizations.c.id,
+                    model_budgets.c.course_id.is_(None),
+                ),
+            ).outerjoin(
+                model_spendings,
+                and_(
+                    model_spendings.c.organization_id == organizations.c.id,
+                    model_spendings.c.course_id.is_(None),
+                    model_spendings.c.month == month,
+                ),
+            )
+        )
+        .where(limit.is_not(None))
+        .order_by(((spent + reserved) / func.greatest(limit, 1.0)).desc(), organizations.c.slug)
+        .limit(most)
+    )
+    return [(row[0], int(row[1]), int(row[2]), int(row[3])) for row in rows]

@@ -40,11 +40,10 @@ async def course_by_code(
 
 async def people_of(connection: Connection, course_id: UUID) -> Sequence[UserRow]:
     """Everybody who is or was enrolled in a course, or had a role in it."""
-    known = select(enrollments.c.user_id).where(enrollments.c.course_id == course_id)
-    known = known.union(select(role_grants.c.user_id).where(role_grants.c.course_id == course_id))
-    return await fetch(
-        connection, select(users).where(users.c.id.in_(known)).order_by(users.c.id), UserRow
-    )
+    enrolled = select(enrollments.c.user_id).where(enrollments.c.course_id == course_id)
+    granted = select(role_grants.c.user_id).where(role_grants.c.course_id == course_id)
+    known = or_(users.c.id.in_(enrolled), users.c.id.in_(granted))
+    return await fetch(connection, select(users).where(known).order_by(users.c.id), UserRow)
 
 
 async def page_of_courses(

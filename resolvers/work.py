@@ -45,6 +45,8 @@ class WorkResources:
     """Whether what a student writes to this account's tutor leaves the server."""
     currency: str = "USD"
     """Of the price table: what calls cost is in its millionths."""
+    monthly_budget_micros: int | None = None
+    """Of an organization without a budget of its own."""
     metrics: Metrics = field(default_factory=Metrics)
     document_limits: Limits = field(default_factory=Limits)
     """What reading one file may cost."""

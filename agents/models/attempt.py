@@ -260,7 +260,7 @@ class Attempting:
     async def _settle(self, reserved: UUID, usage: CountedUsage, cost_micros: int) -> None:
         seconds = self.gateway.clock() - self.began
         self.gateway.metrics.model_attempt(
-            self.name.provider, self.name.model, self.outcome, seconds
+            self.name.provider, self.name.model, self.outcome, seconds, cost_micros
         )
         try:
             await self.gateway.book.settle(

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from persistence import usage
-from persistence.budgets import set_limit, spent_in
+from persistence.budgets import fullest, set_limit, spent_in
 from persistence.database import Database, add
 from persistence.model_choices import choices_of, choose
 from persistence.tables.courses import CourseRow
@@ -116,6 +116,19 @@ async def test_an_organizations_own_budget_counts_instead_of_the_usual_one(datab
         await reserve(database, course, 100, monthly=1_000)
     with pytest.raises(OverBudget):
         await reserve(database, course, 201, monthly=1_000)
+
+
+async def test_the_budgets_that_are_most_used_up_come_first(database, course):
+    other = OrganizationRow(name="Other", slug="other-org")
+    async with database.transaction() as connection:
+        await add(connection, other)
+        await set_limit(connection, course.organization_id, None, 1_000)
+    await reserve(database, course, 250)
+    async with database.read() as connection:
+        found = await fullest(connection, MONTH, 50_000, 2)
+        assert found == [("usage-org", 1_000, 0, 250), ("other-org", 50_000, 0, 0)]
+        assert await fullest(connection, MONTH, None, 5) == found[:1]
+        assert len(await fullest(connection, MONTH, 50_000, 1)) == 1
 
 
 async def test_what_a_dead_process_set_aside_is_taken_as_spent(database, course):
