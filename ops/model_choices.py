@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from agents.models.names import OFFLINE, ModelSeat
+from agents.models.names import OFFLINE, SeatName
 from ops.bootstrap import command_event
 from ops.settings import Settings
 from persistence import audit, courses, users
@@ -18,8 +18,8 @@ async def choose_models(
     database: Database, settings: Settings, slug: str, course: str | None, role: str, models: str
 ) -> None:
     """Keeps the models of a seat, as setModelChoice does. Raises `Refusal`."""
-    if role not in set(ModelSeat):
-        seats = ", ".join(ModelSeat)
+    if role not in set(SeatName):
+        seats = ", ".join(SeatName)
         raise Refusal(RefusalCode.BAD_INPUT, f"{role!r} is not a seat; these are: {seats}.")
     wanted = [] if models.strip() == OFFLINE else models.split(">")
     now = datetime.now(UTC)
@@ -30,7 +30,7 @@ async def choose_models(
             settings.offering(),
             organization_id,
             course_id,
-            ModelSeat(role),
+            SeatName(role),
             wanted,
             now,
         )

@@ -32,8 +32,8 @@ class ModelSettings(BaseModel):
     )
     study_models: str = Field(
         "offline",
-        description="Who answers students: a model, or role=model for planner, tutor and critic, "
-        "separated by commas; > separates a model from the one asked when it fails.",
+        description="Who answers students: a model, or role=model for planner, tutor, critic and "
+        "summariser, separated by commas; > separates a model from the one asked when it fails.",
     )
     grading_models: str = Field(
         "offline",

@@ -111,6 +111,7 @@ class Resources:
             grading_team=grading_team,
             study_team=study_team,
             asks_a_provider=self.seating.asks_a_provider,
+            summariser=self.seating.summariser,
             currency=self.settings.currency,
             monthly_budget_micros=self.settings.model_budget_micros,
             storage=self.files.storage,

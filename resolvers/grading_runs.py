@@ -28,6 +28,11 @@ async def move(
     return target
 
 
+def left_of(run: GradingRunRow) -> int | None:
+    """Micro-units of the run's budget that are not spent; None where nothing was set."""
+    return None if run.budget_micros is None else max(0, run.budget_micros - run.spent_micros)
+
+
 async def exceeds_budget(connection: Connection, run: GradingRunRow) -> bool:
     """Whether the run's budget is used up. Calls in flight may still add to it."""
     if run.budget_micros is None:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from agents.models.catalogue import OfferedModel
-from agents.models.names import Chain, ModelName, ModelSeat, chain, model_name, written
+from agents.models.names import Chain, ModelName, SeatName, chain, model_name, written
 from agents.models.offering import Hindrance, Offering
 from persistence import courses, model_choices, providers
 from persistence.database import Connection
@@ -74,7 +74,7 @@ class Available:
 class Choice:
     """The models of a seat, empty for the offline member, and whose choice they are."""
 
-    seat: ModelSeat
+    seat: SeatName
     models: Sequence[str]
     chosen_by: ChosenBy
     chosen_at: datetime | None
@@ -93,7 +93,7 @@ class _Asked:
         code = self.offering.hindrance(name, self.day, self.regions)
         return None if code is None else Hindered(str(name), code)
 
-    def choice(self, seat: ModelSeat, row: ModelChoiceRow | None) -> Choice:
+    def choice(self, seat: SeatName, row: ModelChoiceRow | None) -> Choice:
         models: Chain = self.offering.seats.get(seat, ()) if row is None else chain(row.models)
         by = ChosenBy.SERVER
         if row is not None:
@@ -147,7 +147,7 @@ async def set_model_choice(
     transaction: Transaction,
     *,
     course_id: str | None,
-    seat: ModelSeat,
+    seat: SeatName,
     models: Sequence[str],
 ) -> UUID:
     """Seats models, in the order they are tried; none for the offline member."""
@@ -167,7 +167,7 @@ async def set_model_choice(
 
 
 async def clear_model_choice(
-    context: RequestContext, transaction: Transaction, *, course_id: str | None, seat: ModelSeat
+    context: RequestContext, transaction: Transaction, *, course_id: str | None, seat: SeatName
 ) -> UUID:
     """Takes a choice back: the organization's, or the server's, counts again."""
     course = await scope_of(context, transaction, Permission.MODEL_CHOOSE, course_id)
@@ -203,7 +203,7 @@ async def choose(
     offering: Offering,
     organization_id: UUID,
     course_id: UUID | None,
-    seat: ModelSeat,
+    seat: SeatName,
     models: Sequence[str],
     now: datetime,
 ) -> str:
@@ -243,6 +243,6 @@ async def _choices(context: RequestContext, courses_: Sequence[UUID | None]) -> 
         )
     kept = {(row.course_id, row.role): row for row in rows}
     return [
-        [asked.choice(seat, kept.get((key, seat)) or kept.get((None, seat))) for seat in ModelSeat]
+        [asked.choice(seat, kept.get((key, seat)) or kept.get((None, seat))) for seat in SeatName]
         for key in courses_
     ]

@@ -71,17 +71,17 @@ async def answer_message(resources: WorkResources, message_id: UUID) -> None:
     answer = Answer(resources, message_id, fence, asked)
     try:
         async with _held(resources, answer, message_id) as cancellation:
+            if resources.asks_a_provider(account):
+                earlier, brief = await _redacted(resources, asked, earlier, brief)
             told = await bounded(
                 earlier,
                 asked.language,
                 database=resources.database,
                 ledger=answer,
-                summariser=resources.summariser,
+                summariser=resources.summariser(account),
                 cancellation=cancellation,
             )
             brief = replace(brief, history=told.turns)
-            if resources.asks_a_provider(account):
-                brief = await _redacted(resources, asked, brief)
             outcome = await _ask_team(resources, answer, asked, account, brief, cancellation)
             await answer.finish(outcome)
     except (LeaseLost, Conflict, AgentCancelled):
@@ -202,19 +202,25 @@ async def _brief(connection: Connection, asked: Asked) -> StudyBrief:
     )
 
 
-async def _redacted(resources: WorkResources, asked: Asked, brief: StudyBrief) -> StudyBrief:
-    """The brief as a provider may read it: the student's words without who they are."""
+async def _redacted(
+    resources: WorkResources, asked: Asked, earlier: Conversation, brief: StudyBrief
+) -> tuple[Conversation, StudyBrief]:
+    """Both as a provider may read them: the student's words without who they are."""
     async with resources.database.read() as connection:
         (person,) = await users.users_of_organization(
             connection, asked.organization_id, [asked.user_id]
         )
     identity = Identity(person.name, person.email)
 
-    def redacted() -> StudyBrief:
-        turns = tuple(replace(t, text=redact(t.text, identity).text) for t in brief.history)
-        facts = tuple(redact(fact, identity).text for fact in brief.facts)
-        question = redact(brief.question, identity).text
-        return replace(brief, question=question, history=turns, facts=facts)
+    def hidden(text: str) -> str:
+        return redact(text, identity).text
+
+    def redacted() -> tuple[Conversation, StudyBrief]:
+        facts = tuple(hidden(fact) for fact in brief.facts)
+        return (
+            earlier.told_by(hidden),
+            replace(brief, question=hidden(brief.question), facts=facts),
+        )
 
     return await asyncio.to_thread(redacted)
 

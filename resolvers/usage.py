@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from agents.models.names import ModelSeat
+from agents.models.names import SeatName
 from agents.models.ports import Attempt, BudgetExceeded, Purse
 from agents.models.tokens import CountedUsage
 from persistence import usage as book
@@ -102,7 +102,7 @@ class Wanted:
     user_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    seats: Sequence[ModelSeat] | None = None
+    seats: Sequence[SeatName] | None = None
     provider: str | None = None
     model: str | None = None
 
@@ -157,9 +157,9 @@ async def get_tasks(parents: Sequence[ModelUsageRow], context: RequestContext) -
     return await grading.load_tasks(context, [row.owner_id for row in parents])
 
 
-def seat_of(row: ModelUsageRow | UsageTotal) -> ModelSeat | None:
+def seat_of(row: ModelUsageRow | UsageTotal) -> SeatName | None:
     """The seat a model was asked in; None for one that this version does not know."""
-    return ModelSeat(row.role) if row.role in set(ModelSeat) else None
+    return SeatName(row.role) if row.role in set(SeatName) else None
 
 
 async def get_courses_of_totals(

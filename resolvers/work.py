@@ -36,7 +36,8 @@ class WorkResources:
     study_team: Callable[[PassageSearch, Account], StudyTeam]
     storage: ObjectStorage
     fetcher: FileFetcher
-    summariser: Summariser = field(default_factory=ExtractiveSummariser)
+    summariser: Callable[[Account], Summariser] = lambda _: ExtractiveSummariser()
+    """Who summarises the conversation before one message."""
     file_rules: FileRules = field(default_factory=FileRules)
     """What may be fetched, which nobody had measured when it was asked for."""
     replaced_life: timedelta | None = None

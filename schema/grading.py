@@ -13,6 +13,7 @@ from resolvers import assignments, grading, submissions, users
 from resolvers.access import Permission
 from resolvers.context import RequestContext
 from resolvers.grading import MOST_MICROS
+from resolvers.grading_runs import left_of
 from schema.assessments import Assessment, ReviewReason
 from schema.enums import described_enum
 from schema.fields import UserError, batched, described, mutation, subscription
@@ -165,6 +166,13 @@ class GradingRun(Node):
     )
     def spent_micros(root: Any) -> int:
         return min(root.spent_micros, MOST_MICROS)
+
+    @strawberry.field(
+        description="What is left of its budget, 0 at least; null when nothing was set. The "
+        "budgets that its course and organization have for the month count beside it."
+    )
+    def left_micros(root: Any) -> int | None:
+        return left_of(root)
 
     @batched("The assignment.")
     async def assignment(

@@ -5,7 +5,7 @@ from typing import Any
 
 import strawberry
 
-from agents.models.names import ModelSeat
+from agents.models.names import SeatName
 from agents.models.offering import Hindrance
 from resolvers import model_choices
 from resolvers.access import Permission
@@ -17,11 +17,13 @@ from schema.node import IDEMPOTENCY_KEY
 from schema.scalars import BigInt
 
 described_enum(
-    ModelSeat,
+    SeatName,
     "A place in one of the teams that a language model may take.",
+    name="ModelSeat",
     PLANNER="Decides what a student's question needs.",
     TUTOR="Writes the answer.",
     CRITIC="Judges the answer before it is shown.",
+    SUMMARISER="Summarises a long conversation for the tutor.",
     GRADER_A="The first grader.",
     GRADER_B="The second grader.",
     ARBITER="Reads what the two graders disagree about.",
@@ -92,7 +94,7 @@ class AvailableModel:
 
 @strawberry.type(description="Who sits in one seat of the teams.")
 class ModelChoice:
-    seat: ModelSeat = described("The seat.")
+    seat: SeatName = described("The seat.")
     models: list[str] = described(
         "The models in the order they are tried; empty for the member that needs no model."
     )
@@ -104,7 +106,7 @@ class ModelChoice:
 @strawberry.input(description="Models for a seat.")
 class SetModelChoiceInput:
     course_id: strawberry.ID | None = strawberry.field(default=None, description=SCOPE)
-    seat: ModelSeat = described(SEAT)
+    seat: SeatName = described(SEAT)
     models: list[str] = described(
         "Up to 5 of availableModels: the first is asked, and each next when the one before fails. "
         "Empty for the member that needs no model."
@@ -123,7 +125,7 @@ class SetModelChoicePayload:
 @strawberry.input(description="A choice to be taken back.")
 class ClearModelChoiceInput:
     course_id: strawberry.ID | None = strawberry.field(default=None, description=SCOPE)
-    seat: ModelSeat = described(SEAT)
+    seat: SeatName = described(SEAT)
     idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import strawberry
 
-from agents.models.names import ModelSeat
+from agents.models.names import SeatName
 from persistence.usage import Dimension
 from resolvers import courses, usage
 from resolvers.context import RequestContext
@@ -52,7 +52,7 @@ class ModelUsageFilter:
     )
     since: datetime | None = strawberry.field(default=None, description="From this moment on.")
     until: datetime | None = strawberry.field(default=None, description="Before this moment.")
-    seats: list[ModelSeat] | None = strawberry.field(default=None, description=SEATS)
+    seats: list[SeatName] | None = strawberry.field(default=None, description=SEATS)
     provider: str | None = strawberry.field(default=None, description=PROVIDER)
     model: str | None = strawberry.field(default=None, description=MODEL)
 
@@ -77,7 +77,7 @@ class ModelUsage:
     milliseconds: int = described("How long it took.")
 
     @strawberry.field(description="The seat; null for one that this version does not know.")
-    def seat(root: Any) -> ModelSeat | None:
+    def seat(root: Any) -> SeatName | None:
         return usage.seat_of(root)
 
     @batched("The course; null where it is not yours to see.")
@@ -129,7 +129,7 @@ class ModelUsageTotal:
         return root.model or None
 
     @strawberry.field(description="The seat; null for one that this version does not know, too.")
-    def seat(root: Any) -> ModelSeat | None:
+    def seat(root: Any) -> SeatName | None:
         return usage.seat_of(root)
 
     @batched("The course; null for use without one, and where it is not yours to see, too.")

@@ -9,24 +9,26 @@ from typing import Final
 OFFLINE: Final = "offline"
 
 
-class ModelSeat(StrEnum):
+class SeatName(StrEnum):
     """A place in one of the teams that a model may take; the values are how settings write it."""
 
     PLANNER = "planner"
     TUTOR = "tutor"
     CRITIC = "critic"
+    SUMMARISER = "summariser"
     GRADER_A = "grader_a"
     GRADER_B = "grader_b"
     ARBITER = "arbiter"
     FEEDBACK = "feedback"
 
 
-STUDY_ROLES: Final = (ModelSeat.PLANNER, ModelSeat.TUTOR, ModelSeat.CRITIC)
+STUDY_TEAM: Final = (SeatName.PLANNER, SeatName.TUTOR, SeatName.CRITIC)
+STUDY_ROLES: Final = (*STUDY_TEAM, SeatName.SUMMARISER)
 GRADING_ROLES: Final = (
-    ModelSeat.GRADER_A,
-    ModelSeat.GRADER_B,
-    ModelSeat.ARBITER,
-    ModelSeat.FEEDBACK,
+    SeatName.GRADER_A,
+    SeatName.GRADER_B,
+    SeatName.ARBITER,
+    SeatName.FEEDBACK,
 )
 _NAME: Final = re.compile(
     r"(?P<provider>gemini|openai):(?P<model>[^\s@,>=]{1,120})(@(?P<url>\S+))?"

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
@@ -72,24 +73,38 @@ def model_members(
     To mix, take seats of both: `replace(model_members(...), critic=offline.critic)`.
     """
 
-    def seat(name: str, system: str, reply: type[BaseModel], *, stream: bool = False) -> Seat:
-        def make() -> BaseChatAgent:
-            return AssistantAgent(
-                name=name,
-                model_client=client,
-                system_message=system,
-                output_content_type=reply,
-                model_client_stream=stream,
-            )
-
-        return Seat(make, provider, model, price)
-
+    seat = partial(model_seat, client, provider=provider, model=model, price=price)
     return StudyMembers(
         planner=seat("planner", PLANNER, StudyPlan),
         tutor=seat("tutor", TUTOR, TutorAnswer, stream=True),
         critic=seat("critic", CRITIC, CriticVerdict),
         any_language=True,
     )
+
+
+def model_seat(
+    client: ChatCompletionClient,
+    name: str,
+    system: str,
+    reply: type[BaseModel],
+    *,
+    provider: str,
+    model: str,
+    stream: bool = False,
+    price: Price = _free,
+) -> Seat:
+    """A seat of a language model that answers with a `reply`, without tools."""
+
+    def make() -> BaseChatAgent:
+        return AssistantAgent(
+            name=name,
+            model_client=client,
+            system_message=system,
+            output_content_type=reply,
+            model_client_stream=stream,
+        )
+
+    return Seat(make, provider, model, price)
 
 
 async def consult(

@@ -12,9 +12,11 @@ import pytest
 from ops.demo import documents as gql
 from ops.demo.client import Client
 from persistence.database import Database
+from resolvers.study_history import MOST_EXCHANGES
 from tests import study_api as api
 from tests.agents.models import gemini_server as gemini
 from tests.agents.models import openai_server as openai
+from tests.agents.models.protocol_server import Reply, Request, silent
 from tests.model_world import Place, by_gemini, by_openai, model_world
 from tests.schema.test_study import (
     ANN,
@@ -233,3 +235,63 @@ async def test_a_cancel_stops_the_spending_within_a_second(models: Make) -> None
         (used,) = await made.usages(reply, "Message")
         assert (used.outcome, used.estimated) == ("CANCELLED", True)
         assert used.cost_micros > 0
+
+
+async def test_a_course_may_choose_to_stay_offline(models: Make) -> None:
+    async with models() as made:
+        instructor = await made.world.client(INSTRUCTOR)
+        for seat in ("PLANNER", "TUTOR", "CRITIC", "SUMMARISER"):
+            await instructor.change(
+                api.SET_CHOICE, courseId=made.world.course_id, seat=seat, models=[]
+            )
+        await uploaded(made.world, "routing.md", MATERIAL["routing.md"].encode())
+        ann = await made.world.client(ANN)
+        _, reply, _ = await asked(ann, made.world)
+        assert (await node(ann, ANSWER, reply))["state"] == "COMPLETE"
+        assert made.server.requests == []
+
+
+def fields_of(request: Request) -> set[str]:
+    """The properties of the answer that is asked for: they tell who asks."""
+    body = request.body
+    if "generationConfig" in body:
+        return set(body["generationConfig"]["responseJsonSchema"]["properties"])
+    return set(body["response_format"]["json_schema"]["schema"]["properties"])
+
+
+async def test_a_long_conversation_is_summarised_by_a_model_and_paid_once(models: Make) -> None:
+    async with models(model_seconds=2) as made:
+        await uploaded(made.world, "routing.md", MATERIAL["routing.md"].encode())
+        ann = await made.world.client(ANN)
+        session = (await ann.change(gql.CREATE_SESSION, courseId=made.world.course_id))["id"]
+        text = f"I am {ANN}. What happens when the time to live of a packet reaches zero?"
+        for _ in range(MOST_EXCHANGES + 1):
+            reply = await api.answered(ann, api.ASK, sessionId=session, text=text)
+            assert reply["state"] == "COMPLETE"
+        assert not any(fields_of(one) == {"text"} for one in made.server.requests)
+        usual, begun = made.server.usual, len(made.server.requests)
+
+        async def first_silent(request: Request, reply: Reply) -> None:
+            """The summary is made; then the planner does not answer until the next try."""
+            planning = [one for one in made.server.requests[begun:] if "route" in fields_of(one)]
+            lost = "route" in fields_of(request) and len(planning) == 1
+            await (silent if lost else usual)(request, reply)
+
+        made.server.usual = first_silent
+        reply = await api.answered(ann, api.ASK, sessionId=session, text=text)
+        assert reply["state"] == "COMPLETE"
+        told = made.server.requests[begun:]
+        (summarised,) = [one for one in told if fields_of(one) == {"text"}]
+        assert ANN not in json.dumps(summarised.body)
+        assert "[e-mail]" in json.dumps(summarised.body)
+        assert sum("route" in fields_of(one) for one in told) == 2, "the planner was asked again"
+        planning = [json.dumps(one.body) for one in told if "route" in fields_of(one)]
+        assert all("You said where the packet goes" in prompt for prompt in planning)
+        roles = [one.role for one in await made.usages(reply["id"], "Message")]
+        assert roles.count("summariser") == 1
+        (spent,) = [
+            step["result"]
+            for step in reply["steps"]
+            if step["kind"] == "SPENT" and step["result"]["step"] == "summary:0"
+        ]
+        assert (spent["provider"], spent["costMicros"]) == (made.provider, 18)
