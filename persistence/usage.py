@@ -162,13 +162,14 @@ class Dimension(StrEnum):
 
 @dataclass(frozen=True)
 class UsageFilter:
-    """Which requests of an organization; None for any. Without `study_of`, the requests of all
-    people; with it, those for grading and of this person's study alone."""
+    """Which requests of an organization; None for any. Those in `private_seats` are left out, but
+    for those of the person `private_to`."""
 
     organization_id: UUID
     course_id: UUID | None = None
     user_id: UUID | None = None
-    study_of: UUID | None = None
+    private_seats: Sequence[str] = ()
+    private_to: UUID | None = None
     since: datetime | None = None
     until: datetime | None = None
     seats: Sequence[str] | None = None
@@ -271,8 +272,9 @@ def _wanted(wanted: UsageFilter) -> ColumnElement[bool]:
             conditions.append(column == value)
     if wanted.seats is not None:
         conditions.append(table.role.in_(wanted.seats))
-    if wanted.study_of is not None:
-        conditions.append(or_(table.user_id.is_(None), table.user_id == wanted.study_of))
+    if wanted.private_seats:
+        own = table.user_id == wanted.private_to
+        conditions.append(or_(table.role.not_in(wanted.private_seats), own))
     if wanted.since is not None:  # ids tell time, and the indexes are by id
         conditions.append(table.id >= uuid7_floor(wanted.since))
     if wanted.until is not None:

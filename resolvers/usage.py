@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from agents.models.names import SeatName
+from agents.models.names import STUDY_ROLES, SeatName
 from agents.models.ports import Attempt, BudgetExceeded, Purse
 from agents.models.tokens import CountedUsage
 from persistence import usage as book
@@ -113,11 +113,12 @@ async def list_usage(
     """The requests of models, newest first.
 
     Who studies is theirs to tell: somebody who reads a course's use, and is neither admin nor
-    auditor, gets the requests for grading and their own; of the others the totals alone.
+    auditor, gets none in the seats of a tutor's team but their own; of the others the totals alone.
     """
     filtered = _filter(context, wanted)
     if wanted.scope is not UsageScope.OWN and not _knows_people(context):
-        filtered = replace(filtered, study_of=context.viewer.user_id)
+        own = context.viewer.user_id
+        filtered = replace(filtered, private_seats=STUDY_ROLES, private_to=own)
     async with context.database.read() as connection:
         return await book.page_of_usages(connection, filtered, checks.page_size(first), after)
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PURSE_SECONDS: Final = 0.25
-"""How often a call looks whether others have given back what they had set aside."""
+PURSE_SECONDS: Final = 20.0
+"""How long a call waits for others to give back what they had set aside of a budget."""
+
+_PURSE_WAITS: Final = (0.1, 0.2, 0.4, 0.8, 1.5)
 
 _BEGUN: Final = frozenset(
     {Outcome.CANCELLED, FailureKind.TIMEOUT, FailureKind.BROKEN, FailureKind.MALFORMED}
@@ -91,14 +94,34 @@ class Attempting:
             self.account.organization_id, name.server, offered.region if offered else None
         ):
             raise ModelFailure(FailureKind.NOT_APPROVED, str(name))
-        server = gateway.server(name)
         async with self._in_time(request):
             await self._within_limits(request)
+        patience = min(request.deadline, gateway.clock() + PURSE_SECONDS)
+        for wait in chain(_PURSE_WAITS, repeat(_PURSE_WAITS[-1])):
+            try:
+                async with aclosing(self._admitted(request, price)) as items:
+                    async for item in items:
+                        yield item
+            except BudgetExceeded as over:
+                # Not waited for in the server's queue, where others' calls have money.
+                if not over.passing or gateway.clock() + wait >= patience:
+                    kind = FailureKind.BUDGET
+                    raise ModelFailure(kind, str(name), purse=over.purse) from None
+                await stoppable(asyncio.sleep(wait), request.token)
+            else:
+                return
+
+    async def _admitted(
+        self, request: Request, price: Price
+    ) -> AsyncGenerator[str | CreateResult, None]:
+        """The items, in a place among the server's calls. Raises BudgetExceeded before any."""
+        server = self.gateway.server(self.name)
+        async with self._in_time(request):
             await server.limit.enter(request.token)
         try:
             closed = server.circuit.seconds_closed_to_calls()
             if closed:
-                raise ModelFailure(FailureKind.SUSPENDED, str(name), retry_after=closed)
+                raise ModelFailure(FailureKind.SUSPENDED, str(self.name), retry_after=closed)
             async with aclosing(self._accounted(request, price)) as items:
                 async for item in items:
                     yield item
@@ -133,7 +156,7 @@ class Attempting:
             most_tokens(request.messages, request.tools, request.answer_type),
             self.gateway.policy.output_tokens,
         )
-        reserved = await self._reserved(request, price.cost(most))
+        reserved = await self._reserved(price.cost(most))
         self.began = self.gateway.clock()
         try:
             async with aclosing(self._items(request)) as items:
@@ -152,32 +175,18 @@ class Attempting:
             usage = self._spent(request)
             await asyncio.shield(self._later(self._settle(reserved, usage, price.cost(usage))))
 
-    async def _reserved(self, request: Request, most_micros: int) -> UUID:
-        """Waits for calls under way to give back what they do not need, until the deadline."""
+    async def _reserved(self, most_micros: int) -> UUID:
         name = self.name
         attempt = Attempt(
             self.account, self.role, name.provider, name.model, self.place, self.number
         )
-        try:
-            while True:
-                try:
-                    return await self._set_aside(attempt, most_micros)
-                except BudgetExceeded as error:
-                    late = self.gateway.clock() + PURSE_SECONDS >= request.deadline
-                    if late or not error.passing:
-                        kind = FailureKind.BUDGET
-                        raise ModelFailure(kind, str(name), purse=error.purse) from None
-                await stoppable(asyncio.sleep(PURSE_SECONDS), request.token)
-        except BaseException:
-            self.gateway.server(name).circuit.abandoned()
-            raise
-
-    async def _set_aside(self, attempt: Attempt, most_micros: int) -> UUID:
         reserving = asyncio.ensure_future(self.gateway.book.reserve(attempt, most_micros))
         try:
             return await asyncio.shield(reserving)
-        except asyncio.CancelledError:
-            self._later(self._undo(reserving))
+        except BaseException as error:
+            self.gateway.server(name).circuit.abandoned()
+            if isinstance(error, asyncio.CancelledError):
+                self._later(self._undo(reserving))
             raise
 
     def _later(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

@@ -49,11 +49,6 @@ class Stamped(Row):
     )
 
 
-def currency() -> Any:
-    """What the row's micro-units are millionths of: the price table's currency, as it was then."""
-    return Field(default="USD", sa_column_kwargs={"server_default": text("'USD'")})
-
-
 def one_of(column: str, values: type[StrEnum] | Sequence[str]) -> CheckConstraint:
     """A check constraint that holds a text column to an enum."""
     names = ", ".join(f"'{v}'" for v in values)

@@ -22,7 +22,6 @@ from persistence.tables.base import (
     Moment,
     Row,
     Stamped,
-    currency,
     one_of,
     table_of,
     within_tenant,
@@ -59,7 +58,8 @@ class ModelCallRow(Stamped, table=True):
     input_tokens: int
     output_tokens: int
     cost_micros: int = Field(sa_type=BigInteger)
-    currency: str = currency()
+    currency: str = "USD"
+    """Of the price table, as it was then."""
 
 
 class StreamEventRow(Row, table=True):

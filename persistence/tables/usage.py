@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueCon
 from sqlmodel import Field
 
 from persistence.identifiers import uuid7
-from persistence.tables.base import Stamped, currency, table_of, within_tenant
+from persistence.tables.base import Stamped, table_of, within_tenant
 
 RUNNING = "RUNNING"
 
@@ -51,7 +51,8 @@ class ModelUsageRow(Stamped, table=True):
     reserved_micros: int = Field(sa_type=BigInteger)
     cost_micros: int = Field(default=0, sa_type=BigInteger)
     milliseconds: int = 0
-    currency: str = currency()
+    currency: str = "USD"
+    """Of the price table, as it was then."""
 
 
 class ModelBudgetRow(Stamped, table=True):

@@ -12,6 +12,7 @@ from ops.demo import documents as gql
 from ops.demo.client import ApiError, Client
 from persistence.database import Database
 from resolvers.global_ids import global_id
+from tests import study_api as api
 from tests.agents.models import openai_server as openai
 from tests.model_world import PRICES, ModelWorld, Place, model_world, working_process
 from tests.schema.test_audit import changes, events
@@ -233,3 +234,31 @@ async def test_the_next_call_of_another_process_meets_a_choice_and_a_budget(
         await admin.change(CLEAR, seat="CRITIC", **course)
         assert (await answered(world, ann))["state"] == "COMPLETE"
         assert len(made.server.requests) == 2
+
+
+async def test_all_money_is_in_the_currency_of_the_prices(opened: Callable[..., Any]) -> None:
+    async with opened(currency="EUR") as made:
+        world, course = made.world, {"courseId": made.world.course_id}
+        admin, ann = await world.client(ADMIN), await world.client(ANN)
+        instructor = await world.client(INSTRUCTOR)
+        assert await refused(admin, SET_BUDGET, limitMicros=5, currency="USD") == "BAD_INPUT"
+        budget = await admin.change(SET_BUDGET, limitMicros=500_000, currency="EUR")
+        assert budget["currency"] == "EUR"
+        found = (await instructor.ask(AVAILABLE, {"c": world.course_id}))["availableModels"]
+        assert {one["currency"] for one in found} == {"EUR"}
+        await instructor.change(SET, seat="CRITIC", models=[made.name], **course)
+        await uploaded(world, "routing.md", MATERIAL["routing.md"].encode())
+        session = (await ann.change(gql.CREATE_SESSION, **course))["id"]
+        text = "What happens when the time to live of a packet reaches zero?"
+        reply = await api.answered(ann, api.ASK, sessionId=session, text=text)
+        assert (reply["usage"]["costMicros"], reply["usage"]["currency"]) == (18, "EUR")
+        own = "{ modelUsage(scope: OWN) { nodes { costMicros currency } } }"
+        (row,) = (await ann.ask(own))["modelUsage"]["nodes"]
+        assert row == {"costMicros": 18, "currency": "EUR"}
+        assignment, question, _ = await world.assignment()
+        await world.submit(ANN, assignment, question, "A router forwards packets.")
+        start = {"assignmentId": assignment, "budgetMicros": 1_000}
+        assert await refused(instructor, gql.START_RUN, currency="USD", **start) == "BAD_INPUT"
+        run = await instructor.change(gql.START_RUN, **start)
+        shown = "query($id: ID!) { node(id: $id) { ... on GradingRun { currency leftMicros } } }"
+        assert await node(instructor, shown, run["id"]) == {"currency": "EUR", "leftMicros": 1_000}
