@@ -9,9 +9,19 @@ from agents.grading.brief import Role
 from agents.grading.members import GradingMembers, ModelMembers, ModelSeat, SeatedMembers
 from agents.models.flows import FLOWS, PICTURES, DataFlow, flows_of
 from agents.models.gateway import Gateway
-from agents.models.names import DOCUMENT_ROLES, STUDY_ROLES, Chain, chain
+from agents.models.names import (
+    DOCUMENT_ROLES,
+    STUDY_ROLES,
+    STUDY_TEAM,
+    Chain,
+    SeatName,
+    chain,
+)
 from agents.ports import Account, Ledger
-from agents.study.members import StudyMembers, model_members
+from agents.study.members import StudyMembers, model_members, model_seat
+from agents.study.prompts import SUMMARISER
+from agents.study.summarising import ModelSummariser
+from agents.study.summary import ExtractiveSummariser, Summariser, Summary
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,7 @@ class Seating:
     def study_members(self, account: Account, offline: StudyMembers) -> StudyMembers:
         """The study team of one message."""
         members = offline
-        for role in STUDY_ROLES:
+        for role in STUDY_TEAM:
             models = self._models(account, role, self.study)
             if models:
                 client = self.gateway.client(models, account, role)
@@ -38,6 +48,23 @@ class Seating:
                 seated = model_members(client, provider=first.provider, model=first.model)
                 members = replace(members, **{role: getattr(seated, role)})
         return members
+
+    def summariser(self, account: Account) -> Summariser:
+        """Who summarises the conversation before one message."""
+        models = self._models(account, SeatName.SUMMARISER, self.study)
+        if not models:
+            return ExtractiveSummariser()
+        client = self.gateway.client(models, account, SeatName.SUMMARISER)
+        first = models[0]
+        seat = model_seat(
+            client,
+            SeatName.SUMMARISER,
+            SUMMARISER,
+            Summary,
+            provider=first.provider,
+            model=first.model,
+        )
+        return ModelSummariser(seat)
 
     def grading_members(self, account: Account, offline: GradingMembers) -> GradingMembers:
         """The grading team of one task."""

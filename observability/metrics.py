@@ -65,6 +65,7 @@ class Metrics:
         self._operation = Label(room=64)
         # What the program itself or its operator names: few, but not known here.
         self._model = Label(room=24)
+        self._server = Label(room=24)
         self._name = Label(room=64)
         if with_process:
             ProcessCollector(registry=self.registry)
@@ -137,6 +138,22 @@ class Metrics:
         self._fallbacks = self._counter(
             "model_fallbacks", "Calls handed to the next model of a chain.", names
         )
+        self._settled = self._counter(
+            "model_settled_micros",
+            "Cost of requests to providers, failed ones too, in millionths.",
+            names,
+        )
+        self._circuit_open = self._gauge(
+            "model_circuit_open", "Whether this process leaves a server alone.", ("server",)
+        )
+        self._model_limit = self._gauge(
+            "model_concurrency_limit", "Requests a server gets at once now.", ("server",)
+        )
+        self._budget = self._gauge(
+            "model_budget_micros",
+            "This month's budgets that are most used up, in millionths.",
+            ("organization", "part"),
+        )
 
     def graphql_operation(
         self, operation: str | None, kind: str, outcome: str, seconds: float
@@ -199,11 +216,14 @@ class Metrics:
         self._tokens.labels(*names, "output").inc(output_tokens)
         self._cost.labels(*names).inc(cost_micros)
 
-    def model_attempt(self, provider: str, model: str, outcome: str, seconds: float) -> None:
+    def model_attempt(
+        self, provider: str, model: str, outcome: str, seconds: float, cost_micros: int
+    ) -> None:
         """Count a request to a provider that ended: answered, cancelled, or a kind of failure."""
         names = (self._provider.bound(provider), self._model.bound(model))
         self._attempts.labels(*names, self._name.bound(outcome)).inc()
         self._attempt_seconds.labels(*names).observe(seconds)
+        self._settled.labels(*names).inc(cost_micros)
 
     def model_retry(self, provider: str, model: str, reason: str) -> None:
         """Count a request that is made again after a failure of this kind."""
@@ -214,3 +234,22 @@ class Metrics:
         """Count a call that this model did not answer and the next one is asked."""
         names = (self._provider.bound(provider), self._model.bound(model))
         self._fallbacks.labels(*names).inc()
+
+    def watch_model_server(
+        self, server: str, is_open: Callable[[], bool], limit: Callable[[], int]
+    ) -> None:
+        """Show a server's circuit breaker and how many requests it gets, asked at each scrape."""
+        name = self._server.bound(server)
+        if name != OTHER:
+            self._circuit_open.labels(name).set_function(lambda: float(is_open()))
+            self._model_limit.labels(name).set_function(limit)
+
+    def model_budgets(self, found: Iterable[tuple[str, int, int, int]]) -> None:
+        """Set the budgets of a few organizations: their name, limit, what is spent and set aside.
+
+        Those that were shown before and are not among them are shown no more.
+        """
+        self._budget.clear()
+        for organization, *parts in found:
+            for part, micros in zip(("limit", "spent", "reserved"), parts, strict=True):
+                self._budget.labels(organization, part).set(micros)

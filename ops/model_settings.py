@@ -4,23 +4,44 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, Field, SecretStr
 
-from agents.models.catalogue import OfferedModel
-from agents.models.names import DOCUMENT_ROLES, GRADING_ROLES, STUDY_ROLES, Chain, chains
+from agents.models.catalogue import Catalogue, OfferedModel
+from agents.models.embedders.prices import EmbeddingPrices
+from agents.models.names import (
+    DOCUMENT_ROLES,
+    GRADING_ROLES,
+    STUDY_ROLES,
+    Chain,
+    ModelName,
+    chains,
+    model_name,
+)
+from agents.models.offering import Offering
 
 
 class ModelSettings(BaseModel):
     """The part of `Settings` that concerns language models."""
 
+    currency: str = Field(
+        "USD",
+        pattern=r"^[A-Z]{3}$",
+        description="Currency of all prices, budgets and costs, as an ISO 4217 code.",
+    )
     models: tuple[OfferedModel, ...] = Field(
         (),
         description="Models that may be asked, a JSON list: name (gemini:NAME, openai:NAME or "
-        "openai:NAME@https://host/v1), prices (from, input, output, cached: micro-units for a "
-        "million tokens), region, retention. No other model is asked.",
+        "openai:NAME@https://host/v1), prices (from: a day; source: where it was read; input, "
+        "output, cached: micro-units for a million tokens), region, retention. No other is asked.",
+    )
+    embedding_prices: tuple[EmbeddingPrices, ...] = Field(
+        (),
+        description="Prices of embedding models, instead of the built-in ones, as in ASSAY_MODELS "
+        "but for output: a JSON list of name (gemini:NAME or openai:NAME) and prices (from, "
+        "source, input).",
     )
     study_models: str = Field(
         "offline",
-        description="Who answers students: a model, or role=model for planner, tutor and critic, "
-        "separated by commas; > separates a model from the one asked when it fails.",
+        description="Who answers students: a model, or role=model for planner, tutor, critic and "
+        "summariser, separated by commas; > separates a model from the one asked when it fails.",
     )
     grading_models: str = Field(
         "offline",
@@ -78,6 +99,20 @@ class ModelSettings(BaseModel):
         """The models of who reads pictures. Raises ValueError."""
         return chains(self.picture_models, DOCUMENT_ROLES)
 
+    def offering(self) -> Offering:
+        """What organizations choose among. Raises ValueError."""
+        return Offering(
+            Catalogue(self.models, self.currency),
+            {**self.study_chains(), **self.grading_chains(), **self.picture_chains()},
+            frozenset(one.name for one in self.models if self._has_key(model_name(one.name))),
+            self.model_budget_micros,
+        )
+
+    def _has_key(self, name: ModelName) -> bool:
+        if name.base_url is None:
+            return getattr(self, f"{name.provider}_api_key") is not None
+        return name.provider != "gemini" or self.model_server_key is not None
+
     def check_models(self) -> None:
         """Raises ValueError that names the variable where a model has no entry or no key."""
         for variable, read in (
@@ -98,7 +133,6 @@ class ModelSettings(BaseModel):
                 raise ValueError(
                     f"{variable}: {name} needs an entry with its price in ASSAY_MODELS"
                 )
-            if name.base_url is None:
-                key = f"{name.provider}_api_key"
-                if getattr(self, key) is None:
-                    raise ValueError(f"ASSAY_{key.upper()}: {name} of {variable} needs it")
+            if not self._has_key(name):
+                key = f"{name.provider}_api_key" if name.base_url is None else "model_server_key"
+                raise ValueError(f"ASSAY_{key.upper()}: {name} of {variable} needs it")

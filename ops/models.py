@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 
 from pydantic import SecretStr
 
-from agents.models.catalogue import Catalogue
 from agents.models.gateway import Gateway, GatewayPolicy
 from agents.models.names import model_name
 from agents.models.providers import Keys, Providers
@@ -36,11 +35,12 @@ async def open_seating(
     def prepare() -> None:
         providers.prepare([model_name(one.name) for one in settings.models])
 
+    offering = settings.offering()
     async with open_limits(redis_url) as limits:
         gateway = Gateway(
             make=providers.client,
-            catalogue=Catalogue(settings.models),
-            book=DatabaseUsage(database, settings.model_budget_micros),
+            catalogue=offering.catalogue,
+            book=DatabaseUsage(database, settings.currency, offering.monthly_micros),
             limits=limits,
             approval=DatabaseApproval(database),
             metrics=metrics,

@@ -1,9 +1,12 @@
 """`assay reindex`: another embedding model, online: the old index serves until the new is whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from agents.models.embedders.choice import EmbeddingModels, price_per_million
+from agents.models.catalogue import MILLION
+from agents.models.embedders.choice import EmbeddingModels
+from agents.models.embedders.prices import EmbeddingPrices, is_free, price_of
 from agents.ports import Embedder
 from persistence import embeddings, providers
 from persistence.database import Database, Duplicate
@@ -19,29 +22,48 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left to do, and about what it costs; `dollars` is None where the price is unknown."""
+    """What is left to do, and about what it costs, in `currency`; None where nobody knows the
+    price. `source` says where the price is from."""
 
     chunks: int
     tokens: int
-    dollars: float | None
+    cost: float | None
+    currency: str
+    source: str | None = None
 
     def __str__(self) -> str:
-        cost = "at an unknown price" if self.dollars is None else f"about ${self.dollars:,.2f}"
-        cost = "on this machine" if self.dollars == 0 else cost
-        return f"{self.chunks:,} passages, about {self.tokens:,} tokens, {cost}"
+        cost = "at an unknown price"
+        if self.cost is not None:
+            cost = f"about {self.cost:,.2f} {self.currency}" if self.cost else "on this machine"
+        source = "" if self.source is None else f" ({self.source})"
+        return f"{self.chunks:,} passages, about {self.tokens:,} tokens, {cost}{source}"
 
 
-async def estimate(database: Database, model: str, price: float | None = None) -> Estimate:
-    """What an index of `model` lacks. `price` is in US dollars for a million tokens.
+async def estimate(
+    database: Database,
+    model: str,
+    price: float | None = None,
+    *,
+    own: Sequence[EmbeddingPrices] = (),
+    currency: str = "USD",
+) -> Estimate:
+    """What an index of `model` lacks. `price` is in the currency, for a million tokens, and goes
+    before the price table, whose `own` part is the operator's.
 
     Raises `EmbeddingUnavailable` for what is no name of a model.
     """
-    known = price_per_million(model)
+    known = price_of(model, datetime.now(UTC).date(), own, currency)
+    source = None
+    if price is None and is_free(model):
+        price = 0.0
+    elif price is None and known is not None:
+        price = known.input / MILLION
+        source = known.source and f"{known.source}; from {known.since}"
     async with database.read() as connection:
         lacking = await embeddings.missing(connection, model)
     tokens = round(lacking.characters / CHARACTERS_PER_TOKEN)
-    price = known if price is None else price
-    return Estimate(lacking.chunks, tokens, None if price is None else price * tokens / 1_000_000)
+    cost = None if price is None else price * tokens / MILLION
+    return Estimate(lacking.chunks, tokens, cost, currency, source)
 
 
 async def reindex(

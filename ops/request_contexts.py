@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
+from agents.models.offering import Offering
 from observability.logs import correlate, logger
 from ops.edge.contexts import Credentials, OperationFacts, Principal
 from ops.sign_in.provider_tokens import Subject
@@ -49,6 +51,11 @@ class RequestContexts:
 
     resources: Resources
     now: Callable[[], datetime] = utc_now
+
+    @cached_property
+    def offering(self) -> Offering:
+        """Of the settings, read once."""
+        return self.resources.settings.offering()
 
     async def authenticate(self, credentials: Credentials) -> Caller:
         """Verifies the bearer token of the header or of `connection_init`. Raises `Refusal`."""
@@ -148,6 +155,7 @@ class RequestContexts:
             now=self.now,
             metrics=self.resources.metrics,
             issue_access=self.resources.issue_access,
+            offering=self.offering,
             flows=self.resources.flows,
             renew=lambda: self.context(principal, operation),
         )

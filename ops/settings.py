@@ -275,7 +275,10 @@ class Settings(EdgeSettings, ModelSettings):
         description="Where the web search is, without a path.",
     )
     tavily_price_micros: int = Field(
-        16_000, ge=0, description="What one web search costs, in millionths of the currency."
+        16_000,
+        ge=0,
+        description="What one web search costs, in millionths of the currency. The default is in "
+        "USD, noted from memory in 2026.",
     )
     web_searches_a_day: int = Field(
         200, ge=0, description="Web searches of an organization in a day (UTC)."

@@ -9,10 +9,12 @@ from loguru import logger
 from ops.wiring import Resources
 from persistence import retention
 from persistence.audit_chain import seal
+from persistence.budgets import fullest
 from persistence.jobs import JobRunner, prune_log, queued_counts
 from persistence.stalled import end_stalled
 from persistence.streams import Sequencer
 from persistence.usage import settle_lost
+from resolvers.budgets import month_of
 from resolvers.context import utc_now
 from resolvers.documents import INGEST, INGEST_LARGE
 from resolvers.documents_fetch import FETCH, fetch_document, sweep_fetches
@@ -29,6 +31,8 @@ FEED_SECONDS = 0.5
 SWEEP_SECONDS = 2.0
 PRUNE_SECONDS = 600.0
 COUNT_SECONDS = 5.0
+BUDGET_SECONDS = 15.0
+SHOWN_BUDGETS = 20
 ENTRYPOINTS = ("grade_task", "answer_message", INGEST, INGEST_LARGE, FETCH)
 KEPT_JOB_LOG = timedelta(days=7)
 LOST_CALL = timedelta(hours=2)  # the longest model call that may be configured takes one
@@ -116,6 +120,7 @@ async def run_worker(resources: Resources, stop: asyncio.Event) -> None:
             group.create_task(_repeat(tick, work, SWEEP_SECONDS, stop))
         group.create_task(_repeat(_prune, work, PRUNE_SECONDS, stop))
         group.create_task(_repeat(_count_jobs, work, COUNT_SECONDS, stop))
+        group.create_task(_repeat(_show_budgets, work, BUDGET_SECONDS, stop))
 
 
 async def _feed(work: WorkResources, stop: asyncio.Event) -> None:
@@ -145,3 +150,11 @@ async def _count_jobs(work: WorkResources) -> None:
             work.metrics.jobs_state(
                 entrypoint, counts.waiting, counts.running, counts.oldest_seconds
             )
+
+
+async def _show_budgets(work: WorkResources) -> None:
+    async with work.database.read() as connection:
+        found = await fullest(
+            connection, month_of(work.now()), work.monthly_budget_micros, SHOWN_BUDGETS
+        )
+    work.metrics.model_budgets(found)

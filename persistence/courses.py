@@ -12,6 +12,7 @@ from persistence.keyset import Page, page, pages_by_parent
 from persistence.lifecycle.courses import ENROLLMENT, EnrollmentEvent, EnrollmentState
 from persistence.roles import Role
 from persistence.tables.courses import CourseRow, EnrollmentRow, courses, enrollments
+from persistence.tables.identity import UserRow, role_grants, users
 from persistence.visibility import Viewer, sees_courses
 
 
@@ -35,6 +36,14 @@ async def course_by_code(
         select(courses).where(courses.c.organization_id == organization_id, courses.c.code == code),
         CourseRow,
     )
+
+
+async def people_of(connection: Connection, course_id: UUID) -> Sequence[UserRow]:
+    """Everybody who is or was enrolled in a course, or had a role in it."""
+    enrolled = select(enrollments.c.user_id).where(enrollments.c.course_id == course_id)
+    granted = select(role_grants.c.user_id).where(role_grants.c.course_id == course_id)
+    known = or_(users.c.id.in_(enrolled), users.c.id.in_(granted))
+    return await fetch(connection, select(users).where(known).order_by(users.c.id), UserRow)
 
 
 async def page_of_courses(

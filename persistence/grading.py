@@ -72,6 +72,8 @@ class PauseReason(StrEnum):
 
     USER = "USER"
     BUDGET = "BUDGET"
+    COURSE_BUDGET = "COURSE_BUDGET"
+    ORGANIZATION_BUDGET = "ORGANIZATION_BUDGET"
     DRIFT = "DRIFT"
 
 

@@ -21,13 +21,10 @@ from persistence.tables.records import ModelCallRow, model_calls
 
 logger = logging.getLogger(__name__)
 
-CURRENCY = "USD"
-"""What `cost_micros` are millionths of."""
-
 
 @dataclass(frozen=True)
 class Call:
-    """A model's answer to one request, and what it cost (micro-units of the currency)."""
+    """A model's answer to one request, and what it cost, in millionths of `currency`."""
 
     request_hash: str
     response: str
@@ -36,6 +33,7 @@ class Call:
     input_tokens: int
     output_tokens: int
     cost_micros: int
+    currency: str
 
 
 async def recall(
@@ -81,6 +79,7 @@ async def record(
                 input_tokens=call.input_tokens,
                 output_tokens=call.output_tokens,
                 cost_micros=call.cost_micros,
+                currency=call.currency,
             )
             .on_conflict_do_nothing(index_elements=["owner_id", "generation", "step_key"])
         )

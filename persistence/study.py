@@ -28,13 +28,14 @@ SEARCH = "search"
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What the calls of a message came to (micro-units of the ledger's currency)."""
+    """What the calls of a message came to, in millionths of `currency`."""
 
     owner_id: UUID
     calls: int
     input_tokens: int
     output_tokens: int
     cost_micros: int
+    currency: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +229,7 @@ async def spent_on(connection: Connection, message_ids: Sequence[UUID]) -> Seque
             func.sum(model_calls.c.input_tokens).label("input_tokens"),
             func.sum(model_calls.c.output_tokens).label("output_tokens"),
             func.sum(model_calls.c.cost_micros).label("cost_micros"),
+            func.max(model_calls.c.currency).label("currency"),
         )
         .where(model_calls.c.owner_id.in_(message_ids))
         .group_by(model_calls.c.owner_id),

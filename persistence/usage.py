@@ -1,33 +1,57 @@
 """The use of models: set aside before a request, settled after it, counted against budgets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import case, func, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Text,
+    and_,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
+from persistence.budgets import Spent, limits_of, spent_in
 from persistence.database import Connection, add, fetch
-from persistence.identifiers import uuid7
+from persistence.identifiers import uuid7, uuid7_floor
+from persistence.keyset import Page, page
 from persistence.tables.usage import (
     RUNNING,
-    ModelBudgetRow,
-    ModelChoiceRow,
     ModelUsageRow,
-    model_budgets,
-    model_choices,
     model_spendings,
     model_usages,
 )
 
+ANSWERED: Final = "ANSWERED"
 LOST: Final = "LOST"
 """The process that made the request died; what was set aside counts as spent."""
 
 
 class OverBudget(Exception):
-    """The budget of the owner, the course or its organization would be exceeded."""
+    """A budget would be exceeded: of the owner, else of the course, or of its organization where
+    that is None.
+
+    `passing`: what requests under way have set aside is in the way, and not what is spent.
+    """
+
+    def __init__(
+        self, course_id: UUID | None, *, passing: bool = False, of_owner: bool = False
+    ) -> None:
+        super().__init__(course_id)
+        self.course_id = course_id
+        self.passing = passing
+        self.of_owner = of_owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +80,16 @@ async def reserve(
     Raises `OverBudget`, after which the transaction must end without a commit. The organization's
     sum is locked before the course's, always.
     """
-    budgets = await _budgets(connection, usage.organization_id, usage.course_id)
-    await _set_aside(connection, usage, None, budgets.get(None, monthly_micros))
-    if usage.course_id is not None:
-        await _set_aside(connection, usage, usage.course_id, budgets.get(usage.course_id))
+    courses = [] if usage.course_id is None else [usage.course_id]
+    limits = await limits_of(connection, usage.organization_id, courses)
+    for course_id in (None, *courses):
+        usual = monthly_micros if course_id is None else None
+        await _set_aside(connection, usage, course_id, limits.get(course_id, usual))
     if owner_micros is not None:  # under the lock of the organization's sum
-        held = await _held_by(connection, usage.owner_id)
-        if held + usage.reserved_micros > owner_micros:
-            raise OverBudget
+        spent, reserved = await _held_by(connection, usage.owner_id)
+        left = owner_micros - spent - usage.reserved_micros
+        if reserved > left:
+            raise OverBudget(usage.course_id, passing=left >= 0, of_owner=True)
     await add(connection, usage)
 
 
@@ -127,22 +153,6 @@ async def settle_lost(connection: Connection, older_than: timedelta, limit: int)
     return len(rows)
 
 
-async def spent_micros(
-    connection: Connection, organization_id: UUID, month: date, course_id: UUID | None = None
-) -> tuple[int, int]:
-    """What is spent and what is set aside in a month, of an organization or one course."""
-    row = (
-        await connection.execute(
-            select(model_spendings.c.spent_micros, model_spendings.c.reserved_micros).where(
-                model_spendings.c.organization_id == organization_id,
-                model_spendings.c.course_id.is_not_distinct_from(course_id),
-                model_spendings.c.month == month,
-            )
-        )
-    ).first()
-    return (0, 0) if row is None else (row.spent_micros, row.reserved_micros)
-
-
 async def usages_of(connection: Connection, owner_id: UUID) -> Sequence[ModelUsageRow]:
     """The requests made for a task, a message or a document, in order."""
     return await fetch(
@@ -154,88 +164,149 @@ async def usages_of(connection: Connection, owner_id: UUID) -> Sequence[ModelUsa
     )
 
 
-async def choices_of(
-    connection: Connection, organization_id: UUID, course_id: UUID
-) -> Mapping[str, str]:
-    """The models chosen for each role: the course's choice, else its organization's."""
-    rows = await fetch(
+class Dimension(StrEnum):
+    """What use is added up by."""
+
+    DAY = "DAY"
+    MODEL = "MODEL"
+    PURPOSE = "PURPOSE"
+    COURSE = "COURSE"
+
+
+@dataclass(frozen=True)
+class UsageFilter:
+    """Which requests of an organization; None for any. Those in `private_seats` are left out, but
+    for those of the person `private_to`."""
+
+    organization_id: UUID
+    course_id: UUID | None = None
+    user_id: UUID | None = None
+    private_seats: Sequence[str] = ()
+    private_to: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    seats: Sequence[str] | None = None
+    provider: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTotal:
+    """What requests came to. A dimension that was not asked for is empty; `course` is the text of
+    an id, empty also for requests without a course."""
+
+    day: str
+    provider: str
+    model: str
+    role: str
+    course: str
+    currency: str
+    requests: int
+    failed: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost_micros: int
+    milliseconds: int
+
+
+async def page_of_usages(
+    connection: Connection, wanted: UsageFilter, first: int, after: str | None
+) -> Page[ModelUsageRow]:
+    """Requests, newest first. Raises `BadCursor`."""
+    return await page(
         connection,
-        select(model_choices)
-        .where(
-            model_choices.c.organization_id == organization_id,
-            or_(model_choices.c.course_id == course_id, model_choices.c.course_id.is_(None)),
+        select(model_usages).where(_wanted(wanted)),
+        shape=ModelUsageRow,
+        key=(model_usages.c.id,),
+        first=first,
+        after=after,
+        descending=True,
+    )
+
+
+async def page_of_totals(
+    connection: Connection,
+    wanted: UsageFilter,
+    by: Sequence[Dimension],
+    first: int,
+    after: str | None,
+) -> Page[UsageTotal]:
+    """Sums, in the order of their dimensions. Raises `BadCursor`."""
+    table = model_usages.c
+
+    def shown(dimension: Dimension, column: ColumnElement[Any]) -> ColumnElement[str]:
+        return func.coalesce(cast(column, Text), "") if dimension in by else literal("", Text)
+
+    day = func.to_char(func.timezone("UTC", table.created_at), "YYYY-MM-DD")
+    named = (
+        shown(Dimension.DAY, day).label("day"),
+        shown(Dimension.MODEL, table.provider).label("provider"),
+        shown(Dimension.MODEL, table.model).label("model"),
+        shown(Dimension.PURPOSE, table.role).label("role"),
+        shown(Dimension.COURSE, table.course_id).label("course"),
+        cast(table.currency, Text).label("currency"),
+    )
+    ended = table.outcome != RUNNING
+    sums = (
+        select(
+            *named,
+            func.count().label("requests"),
+            func.count().filter(ended, table.outcome != ANSWERED).label("failed"),
+            *(
+                cast(func.sum(column), BigInteger).label(column.name)
+                for column in (
+                    table.input_tokens,
+                    table.output_tokens,
+                    table.cached_tokens,
+                    table.cost_micros,
+                    table.milliseconds,
+                )
+            ),
         )
-        .order_by(model_choices.c.course_id.nulls_first()),
-        ModelChoiceRow,
+        .where(_wanted(wanted))
+        .group_by(*(text(str(place)) for place in range(1, len(named) + 1)))
+        .subquery()
     )
-    return {row.role: row.models for row in rows}
+    key = [sums.c[column.name] for column in named]
+    return await page(connection, select(sums), shape=UsageTotal, key=key, first=first, after=after)
 
 
-async def all_choices(connection: Connection, organization_id: UUID) -> Sequence[ModelChoiceRow]:
-    """Every choice of an organization and its courses."""
-    return await fetch(
-        connection,
-        select(model_choices)
-        .where(model_choices.c.organization_id == organization_id)
-        .order_by(model_choices.c.role, model_choices.c.id),
-        ModelChoiceRow,
-    )
+def _wanted(wanted: UsageFilter) -> ColumnElement[bool]:
+    table = model_usages.c
+    conditions: list[ColumnElement[bool]] = [table.organization_id == wanted.organization_id]
+    for column, value in (
+        (table.course_id, wanted.course_id),
+        (table.user_id, wanted.user_id),
+        (table.provider, wanted.provider),
+        (table.model, wanted.model),
+    ):
+        if value is not None:
+            conditions.append(column == value)
+    if wanted.seats is not None:
+        conditions.append(table.role.in_(wanted.seats))
+    if wanted.private_seats:
+        own = table.user_id == wanted.private_to
+        conditions.append(or_(table.role.not_in(wanted.private_seats), own))
+    if wanted.since is not None:  # ids tell time, and the indexes are by id
+        conditions.append(table.id >= uuid7_floor(wanted.since))
+    if wanted.until is not None:
+        conditions.append(table.id < uuid7_floor(wanted.until))
+    return and_(*conditions)
 
 
-async def choose(
-    connection: Connection, organization_id: UUID, course_id: UUID | None, role: str, models: str
-) -> None:
-    """Keeps the models of a role."""
-    chosen = insert(model_choices).values(
-        ModelChoiceRow(
-            organization_id=organization_id, course_id=course_id, role=role, models=models
-        ).model_dump(exclude={"created_at", "updated_at"})
-    )
-    await connection.execute(
-        chosen.on_conflict_do_update(
-            index_elements=["organization_id", "course_id", "role"], set_={"models": models}
-        )
-    )
-
-
-async def set_budget(
-    connection: Connection, organization_id: UUID, course_id: UUID | None, micros: int
-) -> None:
-    """Keeps what an organization or a course may spend in a month."""
-    budget = insert(model_budgets).values(
-        ModelBudgetRow(
-            organization_id=organization_id, course_id=course_id, micros=micros
-        ).model_dump(exclude={"created_at", "updated_at"})
-    )
-    await connection.execute(
-        budget.on_conflict_do_update(
-            index_elements=["organization_id", "course_id"], set_={"micros": micros}
-        )
-    )
-
-
-async def _budgets(
-    connection: Connection, organization_id: UUID, course_id: UUID | None
-) -> Mapping[UUID | None, int]:
-    rows = await fetch(
-        connection,
-        select(model_budgets).where(
-            model_budgets.c.organization_id == organization_id,
-            or_(model_budgets.c.course_id == course_id, model_budgets.c.course_id.is_(None)),
-        ),
-        ModelBudgetRow,
-    )
-    return {row.course_id: row.micros for row in rows}
-
-
-async def _held_by(connection: Connection, owner_id: UUID) -> int:
+async def _held_by(connection: Connection, owner_id: UUID) -> tuple[int, int]:
     """What an owner's requests have cost, and what is set aside for those that run."""
     runs = model_usages.c.outcome == RUNNING
-    micros = case((runs, model_usages.c.reserved_micros), else_=model_usages.c.cost_micros)
+    cost, reserved = model_usages.c.cost_micros, model_usages.c.reserved_micros
     found = await connection.execute(
-        select(func.coalesce(func.sum(micros), 0)).where(model_usages.c.owner_id == owner_id)
+        select(
+            func.coalesce(func.sum(cost).filter(~runs), 0),
+            func.coalesce(func.sum(reserved).filter(runs), 0),
+        ).where(model_usages.c.owner_id == owner_id)
     )
-    return int(found.scalar_one())
+    spent, held = found.one()
+    return int(spent), int(held)
 
 
 async def _set_aside(
@@ -243,7 +314,7 @@ async def _set_aside(
 ) -> None:
     most = usage.reserved_micros
     if budget is not None and most > budget:
-        raise OverBudget
+        raise OverBudget(course_id)
     statement = insert(model_spendings).values(
         id=uuid7(),
         organization_id=usage.organization_id,
@@ -260,5 +331,8 @@ async def _set_aside(
             where=None if budget is None else held + most <= budget,
         )
     )
-    if result.rowcount == 0:
-        raise OverBudget
+    if result.rowcount == 0 and budget is not None:
+        courses = [] if course_id is None else [course_id]
+        spent = await spent_in(connection, usage.organization_id, courses, usage.month)
+        so_far = spent.get(course_id, Spent()).micros
+        raise OverBudget(course_id, passing=so_far + most <= budget)

@@ -41,6 +41,9 @@ class Permission(StrEnum):
     GRADE_RELEASE = "grade:release"
     AUDIT_READ = "audit:read"
     GLASS_BREAK = "glass:break"
+    MODEL_CHOOSE = "model:choose"
+    BUDGET_WRITE = "budget:write"
+    USAGE_READ = "usage:read"
 
 
 _ALL_OF_A_COURSE = frozenset(Role) - {Role.ADMIN, Role.AUDITOR}
@@ -82,6 +85,9 @@ ROLES: MappingProxyType[Permission, frozenset[Role]] = MappingProxyType(
         Permission.GRADE_RELEASE: frozenset({Role.INSTRUCTOR}),
         Permission.AUDIT_READ: frozenset({Role.ADMIN, Role.AUDITOR, Role.INSTRUCTOR}),
         Permission.GLASS_BREAK: frozenset({Role.ADMIN, Role.AUDITOR}),
+        Permission.MODEL_CHOOSE: frozenset({Role.ADMIN, Role.INSTRUCTOR}),
+        Permission.BUDGET_WRITE: frozenset({Role.ADMIN}),
+        Permission.USAGE_READ: frozenset({Role.ADMIN, Role.AUDITOR, Role.INSTRUCTOR}),
     }
 )
 
@@ -116,6 +122,7 @@ NEVER_A_SCOPE = frozenset(
         Permission.USER_IMPERSONATE,
         Permission.TOKEN_CREATE,
         Permission.GLASS_BREAK,
+        Permission.BUDGET_WRITE,
         Permission.GRADE_ASSESS,
         Permission.GRADE_DECIDE,
         Permission.GRADE_RELEASE,
@@ -132,6 +139,7 @@ NEVER_CUSTOM = frozenset(
         Permission.USER_ERASE,
         Permission.USER_IMPERSONATE,
         Permission.GLASS_BREAK,
+        Permission.BUDGET_WRITE,
     }
 )
 
@@ -143,6 +151,7 @@ CUSTOM_WIDE = frozenset(
         Permission.USER_CREATE,
         Permission.ENROLMENT_WRITE,
         Permission.AUDIT_READ,
+        Permission.USAGE_READ,
     }
 )
 

@@ -92,7 +92,7 @@ async def _append(
         permission=action.permission,
         outcome=outcome,
         refusal_code=code,
-        object_type=action.object_type,
+        object_type=context.object_type or action.object_type,
         object_ids=list(ids),
         correlation_id=context.correlation_id,
         at=context.now(),

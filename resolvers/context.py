@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from agents.models.flows import FLOWS, DataFlow
+from agents.models.offering import Offering
 from agents.ports import Embedders
 from observability.metrics import Metrics
 from persistence.bus import Bus
@@ -56,12 +57,16 @@ class RequestContext:
     """The courses in which a permission was asked for."""
     issue_access: "IssueAccess | None" = None
     """Signs an access token for another person, where the process can."""
+    offering: Offering = field(default_factory=Offering)
+    """What this server offers of models, and the currency of all money."""
     flows: "DataFlows" = lambda _: FLOWS
     """What leaves the server, given what the organization chose."""
     secrets: dict[UUID, str] = field(default_factory=dict)
     """What this operation made and shows once, by the id it belongs to."""
     found: object = None
     """What the mutation that ran last found out and only its own payload shows."""
+    object_type: str | None = None
+    """The type of what a mutation changed, where that is not always the same."""
     batches: dict[object, Any] = field(default_factory=dict)
     """Where the field adapter collects the parents of one level."""
 
@@ -82,6 +87,10 @@ class RequestContext:
         access.check(self.viewer, permission, course_id)
         self.checked.add(permission)
         return self.viewer
+
+    def refusal(self, permission: Permission) -> Refusal | None:
+        """The refusal the viewer gets who asks for `permission` over the organization."""
+        return access.refusal(self.viewer, permission)
 
     def refusals(self, permission: Permission, course_ids: Sequence[UUID]) -> list[Refusal | None]:
         """For each course the refusal the viewer gets who asks for `permission` there."""

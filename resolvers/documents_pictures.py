@@ -5,7 +5,7 @@ from typing import Final
 
 from agents.documents.pictures import PictureReader
 from agents.ports import Account, Usage
-from persistence import documents, documents_work, ledger, usage
+from persistence import documents, documents_work, ledger, model_choices
 from persistence.ledger import Call
 from persistence.lifecycle.documents import DocumentState
 from persistence.tables.documents import DocumentRow
@@ -20,7 +20,9 @@ async def picture_reader(
 ) -> PictureReader | None:
     """The reader of the models its course, its organization or the operator chose."""
     async with resources.database.read() as connection:
-        chosen = await usage.choices_of(connection, document.organization_id, document.course_id)
+        chosen = await model_choices.choices_of(
+            connection, document.organization_id, document.course_id
+        )
     account = Account(
         document.organization_id,
         document.course_id,
@@ -67,6 +69,7 @@ class DocumentLedger:
             usage.input_tokens,
             usage.output_tokens,
             cost_micros,
+            self.resources.currency,
         )
         async with self.resources.database.transaction() as connection:
             row = await documents.locked_document(connection, self.document.id)

@@ -175,7 +175,7 @@ async def start_grading_run(
     *,
     assignment_id: str,
     budget_micros: int | None,
-    currency: str,
+    currency: str | None,
 ) -> UUID:
     """Starts grading the latest attempt of each submission whose grade is not released."""
     path = ("input", "assignmentId")
@@ -187,9 +187,9 @@ async def start_grading_run(
     assignment = found[0]
     viewer = context.require(Permission.RUN_CONTROL, assignment.course_id)
     _check_budget(budget_micros)
-    code = currency.upper()
-    if len(code) != 3 or not (code.isascii() and code.isalpha()):
-        raise checks.bad("currency", "A currency is a code of three letters, such as USD.")
+    ours = context.offering.catalogue.currency
+    if currency not in {None, ours}:
+        raise checks.bad("currency", f"Money here is counted in {ours}; write the budget in it.")
     run = GradingRunRow(
         organization_id=viewer.organization_id,
         course_id=assignment.course_id,
@@ -201,7 +201,7 @@ async def start_grading_run(
             "correlation_id": context.correlation_id,
         },
         budget_micros=budget_micros,
-        currency=code,
+        currency=ours,
     )
     await _insert_run(connection, run)
     if not await grading.add_tasks(connection, run):

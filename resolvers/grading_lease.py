@@ -218,6 +218,7 @@ class TaskLedger:
                     input_tokens=usage.input_tokens,
                     output_tokens=usage.output_tokens,
                     cost_micros=cost_micros,
+                    currency=self.held.resources.currency,
                 ),
             )
         self.held.resources.metrics.model_call(

@@ -28,11 +28,25 @@ async def move(
     return target
 
 
+def left_of(run: GradingRunRow) -> int | None:
+    """Micro-units of the run's budget that are not spent; None where nothing was set."""
+    return None if run.budget_micros is None else max(0, run.budget_micros - run.spent_micros)
+
+
 async def exceeds_budget(connection: Connection, run: GradingRunRow) -> bool:
     """Whether the run's budget is used up. Calls in flight may still add to it."""
     if run.budget_micros is None:
         return False
     return await grading_work.spent_micros(connection, run.id) >= run.budget_micros
+
+
+async def pause(connection: Connection, run_id: UUID, reason: PauseReason) -> RunState | None:
+    """Pauses a run that runs, and leaves it locked; its state by then, None where it is gone."""
+    run = await grading.locked_run(connection, run_id)
+    if run is None or run.state != RunState.RUNNING:
+        return None if run is None else RunState(run.state)
+    spent = await grading_work.spent_micros(connection, run.id)
+    return await move(connection, run, RunEvent.PAUSE, spent_micros=spent, paused_because=reason)
 
 
 async def settle(connection: Connection, run_id: UUID, now: datetime) -> bool:

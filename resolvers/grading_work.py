@@ -8,25 +8,33 @@ from typing import Final
 from uuid import UUID
 
 from agents.cancellation import CancellationToken
+from agents.models.failures import FailureKind, ModelFailure
+from agents.models.ports import Purse
 from agents.ports import Account, AgentCancelled, AgentFailure
-from persistence import grading_work, streams, usage
+from persistence import grading_work, model_choices, streams
 from persistence.database import Conflict
 from persistence.direct import DATABASE_ERRORS
-from persistence.grading import FailureCode
+from persistence.grading import FailureCode, PauseReason
 from persistence.grading_work import Material
 from persistence.leases import LeaseLost
-from persistence.lifecycle.grading import TaskEvent
+from persistence.lifecycle.grading import RunState, TaskEvent
 from resolvers.grading_brief import QuestionTask, tasks_of
 from resolvers.grading_feed import feed, sweep
 from resolvers.grading_lease import HeldTask, TaskLedger, TaskStages, backoff, hold
 from resolvers.grading_results import save
-from resolvers.grading_runs import FEED_TOPIC, settle
+from resolvers.grading_runs import FEED_TOPIC, pause, settle
 from resolvers.retrieval import CourseSearch
 from resolvers.work import WorkResources
 
 __all__ = ["FEED_TOPIC", "MOST_TRIES", "feed", "grade_task", "sweep"]
 
 logger = logging.getLogger(__name__)
+
+_PURSES: Final = {
+    Purse.COURSE: PauseReason.COURSE_BUDGET,
+    Purse.ORGANIZATION: PauseReason.ORGANIZATION_BUDGET,
+    None: PauseReason.BUDGET,
+}
 
 MOST_TRIES: Final = 3
 """After so many tries that failed, a task has failed."""
@@ -65,6 +73,9 @@ async def _grade(held: HeldTask, token: CancellationToken) -> None:
         if held.cancelled:
             await _unless_lost(held, TaskEvent.CANCEL)
     except AgentFailure as failure:
+        if isinstance(failure, ModelFailure) and failure.kind is FailureKind.BUDGET:
+            await _pause(held, _PURSES[failure.purse])
+            return
         code = FailureCode.UNAVAILABLE if failure.retryable else FailureCode.REFUSED
         await _fail(held, code, str(failure), retryable=failure.retryable)
     except DATABASE_ERRORS:
@@ -90,7 +101,7 @@ async def _grade_and_save(held: HeldTask, token: CancellationToken) -> None:
     resources, row = held.resources, held.row
     async with resources.database.read() as connection:
         material = await grading_work.material_of(connection, row)
-        chosen = await usage.choices_of(connection, row.organization_id, row.course_id)
+        chosen = await model_choices.choices_of(connection, row.organization_id, row.course_id)
     search = CourseSearch(
         resources.database,
         resources.embedders,
@@ -130,6 +141,17 @@ async def _fail(held: HeldTask, code: FailureCode, message: str, *, retryable: b
     else:
         event, not_before = TaskEvent.FAIL, None
     await _unless_lost(held, event, tries=tries, failure=failure, not_before=not_before)
+
+
+async def _pause(held: HeldTask, reason: PauseReason) -> None:
+    """Puts the task back, with all that is paid for it in the ledger, and pauses its run."""
+    with suppress(LeaseLost, Conflict):
+        async with held.resources.database.transaction() as connection:
+            state = await pause(connection, held.row.run_id, reason)
+            cancelled = state == RunState.CANCELLING
+            event = TaskEvent.CANCEL if cancelled else TaskEvent.HAND_BACK
+            target = await held.end(connection, event)
+        held.state = target
 
 
 async def _unless_lost(held: HeldTask, event: TaskEvent, **values: object) -> None:

@@ -80,7 +80,7 @@ async def perform(
     """
     context.checked.clear()
     context.course_ids.clear()
-    context.found = None
+    context.found = context.object_type = None
     prepared: Mapping[str, Any] = {}
     try:
         if context.viewer.real_user_id is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from agents.models.flows import SEARCH, DataFlow, flow_of_search
-from persistence import embeddings, providers, usage
+from persistence import embeddings, model_choices, providers
 from persistence.database import Database, Duplicate
 from persistence.tables.privacy import ApprovedProviderRow
 from resolvers import checks
@@ -51,7 +51,7 @@ async def list_data_flows(context: RequestContext) -> list[JudgedFlow]:
     organization_id = context.viewer.organization_id
     async with context.database.read() as connection:
         rows = await providers.approved(connection, organization_id)
-        chosen = await usage.all_choices(connection, organization_id)
+        chosen = await model_choices.all_choices(connection, organization_id)
         live = [index.model for index in await embeddings.live_indexes(connection)]
     models = live or [context.embedders.default]
     flows = [

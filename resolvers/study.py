@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from persistence import jobs, ledger, streams, study, study_tree
+from persistence import jobs, streams, study, study_tree
 from persistence.database import Connection
 from persistence.keyset import Page
 from persistence.lifecycle.study import MessageState
@@ -188,8 +188,9 @@ async def list_usage(parents: Sequence[MessageRow], context: RequestContext) -> 
     keys = [m.id for m in parents]
     async with context.database.read() as connection:
         found = {row.owner_id: row for row in await study.spent_on(connection, keys)}
+    currency = context.offering.catalogue.currency
     return [
-        None if m.author == Author.STUDENT else found.get(m.id, Spent(m.id, 0, 0, 0, 0))
+        None if m.author == Author.STUDENT else found.get(m.id, Spent(m.id, 0, 0, 0, 0, currency))
         for m in parents
     ]
 
@@ -197,11 +198,6 @@ async def list_usage(parents: Sequence[MessageRow], context: RequestContext) -> 
 def cost_of(spent: Spent) -> int:
     """The cost, or the most an Int holds."""
     return min(spent.cost_micros, MOST_MICROS)
-
-
-def currency_of(_spent: Spent) -> str:
-    """The ledger's currency, as an ISO 4217 code."""
-    return ledger.CURRENCY
 
 
 async def list_citations(

@@ -98,6 +98,7 @@ class Answer:
             usage.input_tokens,
             usage.output_tokens,
             cost_micros,
+            self._resources.currency,
         )
         async with self._resources.database.transaction() as connection:
             kept = await study_work.lock(connection, self._id)

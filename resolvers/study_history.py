@@ -1,7 +1,7 @@
 """What the tutor is told of the conversation: its last turns, and a summary of those before."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from uuid import UUID
 
@@ -43,6 +43,20 @@ class Conversation:
 
     summary: str
     exchanges: tuple[Exchange, ...]
+
+    def told_by(self, wording: Callable[[str], str]) -> "Conversation":
+        """The same in other words."""
+        exchanges = tuple(
+            replace(
+                one,
+                turns=(
+                    replace(one.turns[0], text=wording(one.turns[0].text)),
+                    replace(one.turns[1], text=wording(one.turns[1].text)),
+                ),
+            )
+            for one in self.exchanges
+        )
+        return Conversation(wording(self.summary), exchanges)
 
     @property
     def turns(self) -> tuple[Turn, ...]:

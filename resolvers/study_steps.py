@@ -97,7 +97,7 @@ _READ: Mapping[AgentStepKind, Callable[[dict[str, Any]], Result]] = {
         list(d["queries"]), [UUID(key) for key in d["chunk_ids"]]
     ),
     AgentStepKind.WEB_SEARCH: lambda d: SearchedWeb(
-        list(d["queries"]), list(d["urls"]), d["problem"]
+        list(d["queries"]), list(d["urls"]), d["problem"] or ""
     ),
     AgentStepKind.BUDGET: lambda d: ReachedBound(
         d["reached"], d["calls"], d["tokens"], d["cost_micros"]

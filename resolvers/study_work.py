@@ -12,10 +12,11 @@ from agents.cancellation import CancellationToken
 from agents.grading.naming import Identity
 from agents.grading.redaction import redact
 from agents.models.failures import FailureKind, ModelFailure
+from agents.models.ports import Purse
 from agents.ports import Account, AgentCancelled, AgentFailure
 from agents.study.brief import AiPolicy, OpenAssignment, StudyBrief
 from agents.study.outcome import StudyOutcome
-from persistence import streams, study_history, study_memory, study_work, usage, users
+from persistence import model_choices, streams, study_history, study_memory, study_work, users
 from persistence.database import Conflict, Connection
 from persistence.leases import LeaseLost
 from persistence.lifecycle.study import MessageState
@@ -55,7 +56,7 @@ async def answer_message(resources: WorkResources, message_id: UUID) -> None:
             asked.course_id,
             message_id,
             asked.user_id,
-            await usage.choices_of(connection, asked.organization_id, asked.course_id),
+            await model_choices.choices_of(connection, asked.organization_id, asked.course_id),
         )
         earlier = await _earlier(connection, asked)
         brief = await _brief(connection, asked)
@@ -70,17 +71,17 @@ async def answer_message(resources: WorkResources, message_id: UUID) -> None:
     answer = Answer(resources, message_id, fence, asked)
     try:
         async with _held(resources, answer, message_id) as cancellation:
+            if resources.asks_a_provider(account):
+                earlier, brief = await _redacted(resources, asked, earlier, brief)
             told = await bounded(
                 earlier,
                 asked.language,
                 database=resources.database,
                 ledger=answer,
-                summariser=resources.summariser,
+                summariser=resources.summariser(account),
                 cancellation=cancellation,
             )
             brief = replace(brief, history=told.turns)
-            if resources.asks_a_provider(account):
-                brief = await _redacted(resources, asked, brief)
             outcome = await _ask_team(resources, answer, asked, account, brief, cancellation)
             await answer.finish(outcome)
     except (LeaseLost, Conflict, AgentCancelled):
@@ -112,7 +113,7 @@ async def _ask_team(
         sink=answer,
         cancellation=cancellation,
         steps=answer,
-        web=await web.search_for(resources, asked.organization_id, asked.course_id),
+        web=await web.search_for(resources, asked.organization_id, asked.course_id, asked.user_id),
     )
 
 
@@ -201,19 +202,25 @@ async def _brief(connection: Connection, asked: Asked) -> StudyBrief:
     )
 
 
-async def _redacted(resources: WorkResources, asked: Asked, brief: StudyBrief) -> StudyBrief:
-    """The brief as a provider may read it: the student's words without who they are."""
+async def _redacted(
+    resources: WorkResources, asked: Asked, earlier: Conversation, brief: StudyBrief
+) -> tuple[Conversation, StudyBrief]:
+    """Both as a provider may read them: the student's words without who they are."""
     async with resources.database.read() as connection:
         (person,) = await users.users_of_organization(
             connection, asked.organization_id, [asked.user_id]
         )
     identity = Identity(person.name, person.email)
 
-    def redacted() -> StudyBrief:
-        turns = tuple(replace(t, text=redact(t.text, identity).text) for t in brief.history)
-        facts = tuple(redact(fact, identity).text for fact in brief.facts)
-        question = redact(brief.question, identity).text
-        return replace(brief, question=question, history=turns, facts=facts)
+    def hidden(text: str) -> str:
+        return redact(text, identity).text
+
+    def redacted() -> tuple[Conversation, StudyBrief]:
+        facts = tuple(hidden(fact) for fact in brief.facts)
+        return (
+            earlier.told_by(hidden),
+            replace(brief, question=hidden(brief.question), facts=facts),
+        )
 
     return await asyncio.to_thread(redacted)
 
@@ -231,9 +238,11 @@ async def _end_try(answer: Answer, message_id: UUID, tries: int, error: Exceptio
         if passing and tries < MOST_TRIES:
             await answer.hand_back(timedelta(seconds=2**tries))
         elif isinstance(error, ModelFailure) and error.kind is FailureKind.BUDGET:
+            whose = "course" if error.purse is Purse.COURSE else "organization"
             await answer.fail(
                 "BUDGET_EXHAUSTED",
-                "What this course may spend on its tutor this month is used up. Tell its staff.",
+                f"What this {whose} may spend on its tutor this month is used up. Tell its staff, "
+                "and have the question answered anew once that is raised.",
             )
         elif foreseen:
             await answer.fail(

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from agents.grading.naming import Identity
 from agents.ports import WebProblem, WebSearch
 from agents.web.domains import DomainPolicy, domain
+from agents.web.privacy import PrivateSearch
 from agents.web.search import NoWebSearch
-from persistence import courses, providers, web
+from persistence import courses, providers, users, web
 from persistence.database import Database
 from persistence.tables.courses import CourseRow
 from persistence.tables.web import WebPolicyRow, WebSourceRow
@@ -38,21 +40,30 @@ class SearchesLeft:
             return await web.take_search(connection, self.organization_id, self.a_day)
 
 
-async def search_for(resources: WorkResources, organization_id: UUID, course_id: UUID) -> WebSearch:
-    """The web search of a course; one that says why, where there is none."""
+async def search_for(
+    resources: WorkResources, organization_id: UUID, course_id: UUID, asker_id: UUID
+) -> WebSearch:
+    """The web search of a course, for one who studies there; one that says why, where there is
+    none. It is told no names of the course's people."""
     if resources.web_search is None:
         return NoWebSearch()
     async with resources.database.read() as connection:
         if not await providers.provider_approved(connection, organization_id, TAVILY):
             return NoWebSearch(WebProblem.NOT_APPROVED)
         policy = await web.policy_of(connection, organization_id, course_id)
+        people = {row.id: row for row in await courses.people_of(connection, course_id)}
+        (asker,) = await users.users_of_organization(connection, organization_id, [asker_id])
     if policy is None:
         policy = WebPolicyRow(course_id=course_id, organization_id=organization_id)
     if not policy.enabled:
         return NoWebSearch(WebProblem.SWITCHED_OFF)
     allowed, denied = tuple(policy.allowed_domains), tuple(policy.denied_domains)
     quota = SearchesLeft(resources.database, organization_id, resources.web_searches_a_day)
-    return resources.web_search(DomainPolicy(allowed, denied), quota)
+    return PrivateSearch(
+        resources.web_search(DomainPolicy(allowed, denied), quota),
+        Identity(asker.name, asker.email),
+        [Identity(row.name, row.email) for key, row in people.items() if key != asker_id],
+    )
 
 
 async def get_policies(parents: Sequence[CourseRow], context: RequestContext) -> list[WebPolicyRow]:

@@ -50,13 +50,18 @@ class WorkResources:
     study_team: Callable[[PassageSearch, Account], StudyTeam]
     storage: ObjectStorage
     fetcher: FileFetcher
-    summariser: Summariser = field(default_factory=ExtractiveSummariser)
+    summariser: Callable[[Account], Summariser] = lambda _: ExtractiveSummariser()
+    """Who summarises the conversation before one message."""
     file_rules: FileRules = field(default_factory=FileRules)
     """What may be fetched, which nobody had measured when it was asked for."""
     replaced_life: timedelta | None = None
     """Time after which replaced versions of documents are deleted; None: never."""
     asks_a_provider: Callable[[Account], bool] = lambda _: False
     """Whether what a student writes to this account's tutor leaves the server."""
+    currency: str = "USD"
+    """Of the price table: what calls cost is in its millionths."""
+    monthly_budget_micros: int | None = None
+    """Of an organization without a budget of its own."""
     metrics: Metrics = field(default_factory=Metrics)
     document_limits: Limits = field(default_factory=Limits)
     """What reading one file may cost."""

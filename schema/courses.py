@@ -7,21 +7,34 @@ import strawberry
 
 from persistence.lifecycle.courses import EnrollmentState
 from persistence.roles import Role
-from resolvers import assignments, courses, documents, rubrics, study, users, web
+from resolvers import (
+    assignments,
+    budgets,
+    courses,
+    documents,
+    model_choices,
+    rubrics,
+    study,
+    users,
+    web,
+)
 from resolvers.access import Permission
 from resolvers.context import RequestContext
 from schema.assignments import Assignment
 from schema.documents import Document
 from schema.enums import described_enum
 from schema.fields import UserError, batched, described, mutation, root_field
+from schema.model_choices import ModelChoice
 from schema.node import AFTER, FIRST, IDEMPOTENCY_KEY, Connection, Node, connection, connections
 from schema.rubrics import Rubric
 from schema.users import User
 from schema.web import WebPolicy
 
 if TYPE_CHECKING:
+    from schema.budgets import ModelBudget
     from schema.study import StudySession
 
+ModelBudgetRef = Annotated["ModelBudget", strawberry.lazy("schema.budgets")]
 StudySessionRef = Annotated["StudySession", strawberry.lazy("schema.study")]
 
 described_enum(
@@ -62,6 +75,21 @@ class Course(Node):
     @batched("What of the web the tutor may search here.")
     async def web_policy(parents: Sequence[Any], context: RequestContext) -> Sequence[WebPolicy]:
         return await web.get_policies(parents, context)
+
+    @batched("Which language models sit where here; for those who choose them, else null.")
+    async def model_choices(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[list[ModelChoice] | None]:
+        return await model_choices.list_choices_of_courses(parents, context)
+
+    @batched(
+        "What may be spent on language models here this month; null with an error for who does "
+        "not read it."
+    )
+    async def model_budget(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[ModelBudgetRef | None]:
+        return await budgets.list_budgets_of_courses(parents, context)
 
     @batched(
         "Who is enrolled; for those who manage it, else null with an error.",

@@ -172,6 +172,8 @@ described_enum(
     LIMIT_EXCEEDED="A limit was exceeded; the message names it and its value.",
     TOO_LARGE="The body or file is larger than the server takes.",
     UNSUPPORTED_FILE="The file is of a kind the server cannot read.",
+    UNKNOWN_MODEL="No such language model is offered here.",
+    PROVIDER_NOT_APPROVED="The organization has not approved the model's provider.",
     RESYNC="The stream no longer goes back to this `afterSeq`; start from a snapshot.",
     UNAVAILABLE="Something the server needs is away; try again shortly.",
     TIMEOUT="The operation took longer than the server allows.",

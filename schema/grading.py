@@ -13,6 +13,7 @@ from resolvers import assignments, grading, submissions, users
 from resolvers.access import Permission
 from resolvers.context import RequestContext
 from resolvers.grading import MOST_MICROS
+from resolvers.grading_runs import left_of
 from schema.assessments import Assessment, ReviewReason
 from schema.enums import described_enum
 from schema.fields import UserError, batched, described, mutation, subscription
@@ -60,7 +61,11 @@ described_enum(
     PauseReason,
     "Why a run is paused.",
     USER="A person paused it.",
-    BUDGET="Its budget is used up.",
+    BUDGET="Its budget is used up: resume it with a larger one.",
+    COURSE_BUDGET="What the course may spend on models this month is used up: resume it once an "
+    "admin has raised that, or next month.",
+    ORGANIZATION_BUDGET="What the organization may spend on models this month is used up: resume "
+    "it once an admin has raised that, or next month.",
     DRIFT="The graders' results moved away from those of people.",
 )
 described_enum(
@@ -162,6 +167,13 @@ class GradingRun(Node):
     def spent_micros(root: Any) -> int:
         return min(root.spent_micros, MOST_MICROS)
 
+    @strawberry.field(
+        description="What is left of its budget, 0 at least; null when nothing was set. The "
+        "budgets that its course and organization have for the month count beside it."
+    )
+    def left_micros(root: Any) -> int | None:
+        return left_of(root)
+
     @batched("The assignment.")
     async def assignment(
         parents: Sequence[Any], context: RequestContext
@@ -216,8 +228,10 @@ class StartGradingRunInput:
         description="What it may cost, in millionths of the currency: it pauses once that is "
         "spent. Calls under way at that moment are finished.",
     )
-    currency: str = strawberry.field(
-        default="USD", description="The currency of the budget, as an ISO 4217 code."
+    currency: str | None = strawberry.field(
+        default=None,
+        description="The currency of the budget, which must be the one money is counted in here; "
+        "leave out for that.",
     )
     idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 

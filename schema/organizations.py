@@ -1,15 +1,21 @@
 """Organizations and what they decide about data, as the API shows them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
-from resolvers import retention, users
+from resolvers import budgets, model_choices, retention, users
 from resolvers.access import Permission
 from resolvers.context import RequestContext
 from schema.fields import UserError, batched, described, mutation
+from schema.model_choices import ModelChoice
 from schema.node import IDEMPOTENCY_KEY, Node
+
+if TYPE_CHECKING:
+    from schema.budgets import ModelBudget
+
+ModelBudgetRef = Annotated["ModelBudget", strawberry.lazy("schema.budgets")]
 
 SESSIONS = "Days that sessions stay after they ended or ran out."
 KEYS = "Days that idempotency keys stay: sent again later, one does the work again."
@@ -38,6 +44,24 @@ class Organization(Node):
     @batched("How long it keeps what may go.")
     async def retention(parents: Sequence[Any], context: RequestContext) -> Sequence[Retention]:
         return await retention.get_retention(parents, context)
+
+    @batched(
+        "Which language models sit where unless a course chooses otherwise; null with an error for "
+        "who does not choose them."
+    )
+    async def model_choices(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[list[ModelChoice] | None]:
+        return await model_choices.list_choices_of_organizations(parents, context)
+
+    @batched(
+        "What may be spent on language models this month; null with an error for who does not "
+        "read it."
+    )
+    async def model_budget(
+        parents: Sequence[Any], context: RequestContext
+    ) -> Sequence[ModelBudgetRef | None]:
+        return await budgets.list_budgets_of_organizations(parents, context)
 
 
 @strawberry.input(description="How long to keep what may go, 1 to 36,500 days each.")

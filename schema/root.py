@@ -15,6 +15,7 @@ from schema import (
     assignments,
     audit,
     break_glass,
+    budgets,
     courses,
     custom_roles,
     documents,
@@ -23,6 +24,7 @@ from schema import (
     grading,
     grants,
     invitations,
+    model_choices,
     organizations,
     privacy,
     providers,
@@ -34,6 +36,7 @@ from schema import (
     study_turns,
     submissions,
     uploads,
+    usage,
 )
 from schema import users as people
 from schema.fields import root_field
@@ -83,10 +86,12 @@ class Query(
     custom_roles.CustomRoleQueries,
     grants.GrantQueries,
     invitations.InvitationQueries,
+    model_choices.ModelChoiceQueries,
     providers.ProviderQueries,
     retrieval.RetrievalQueries,
     study.StudyQueries,
     study_memory.StudyMemoryQueries,
+    usage.UsageQueries,
 ):
     @root_field("Who the access token speaks for.")
     async def viewer(context: RequestContext) -> people.Viewer:
@@ -107,6 +112,7 @@ class Mutation(
     api_tokens.ApiTokenMutations,
     assignments.AssignmentMutations,
     break_glass.BreakGlassMutations,
+    budgets.BudgetMutations,
     courses.CourseMutations,
     custom_roles.CustomRoleMutations,
     documents.DocumentMutations,
@@ -115,6 +121,7 @@ class Mutation(
     grading.GradingMutations,
     grants.GrantMutations,
     invitations.InvitationMutations,
+    model_choices.ModelChoiceMutations,
     organizations.OrganizationMutations,
     people.UserMutations,
     privacy.PrivacyMutations,

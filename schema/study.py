@@ -110,9 +110,7 @@ class MessageUsage:
     def cost_micros(root: Any) -> int:
         return study.cost_of(root)
 
-    @strawberry.field(description="The currency, as an ISO 4217 code.")
-    def currency(root: Any) -> str:
-        return study.currency_of(root)
+    currency: str = described("The currency, as an ISO 4217 code.")
 
 
 @strawberry.type(description="A question, or the tutor's reply to one.")

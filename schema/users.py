@@ -70,6 +70,9 @@ described_enum(
     GRADE_RELEASE="Release grades.",
     AUDIT_READ="Read what others did.",
     GLASS_BREAK="Open a course for a while in an emergency.",
+    MODEL_CHOOSE="Choose the language models of a course, or of the organization.",
+    BUDGET_WRITE="Decide what may be spent on language models.",
+    USAGE_READ="Read what was spent on language models, and what is left.",
 )
 
 

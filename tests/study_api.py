@@ -42,6 +42,8 @@ DELETE = mutation("deleteStudySession", "deletedId")
 REMEMBER = mutation("rememberFact", "memoryFact { id text state version course { code } }")
 REWRITE = mutation("updateMemoryFact", "memoryFact { text state version }")
 ACCEPT = mutation("acceptMemoryFact", "memoryFact { state version }")
+SET_CHOICE = mutation("setModelChoice", "modelChoices { seat models }")
+SET_BUDGET = mutation("setBudget", "modelBudget { limitMicros }")
 FORGET = mutation("forgetFact", "deletedId")
 
 

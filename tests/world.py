@@ -16,6 +16,9 @@ from ops.wiring import Resources
 SLUG = "test"
 ADMIN, INSTRUCTOR = "admin@example.edu", "instructor@example.edu"
 STUDENTS = ["ann@example.edu", "bob@example.edu", "cem@example.edu"]
+APPROVE = """mutation($input: ApproveProviderInput!) { approveProvider(input: $input) {
+  approvedProvider { id provider region reason createdAt withdrawnAt approvedBy { email } }
+  userErrors { code message path } } }"""
 LEVELS = [("None", 0, 1), ("Some", 1, 3), ("Full", 3, 5)]
 
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from agents.models.gateway import Gateway
 
 logger = logging.getLogger(__name__)
+
+PURSE_SECONDS: Final = 20.0
+"""How long a call waits for others to give back what they had set aside of a budget."""
+
+_PURSE_WAITS: Final = (0.1, 0.2, 0.4, 0.8, 1.5)
 
 _BEGUN: Final = frozenset(
     {Outcome.CANCELLED, FailureKind.TIMEOUT, FailureKind.BROKEN, FailureKind.MALFORMED}
@@ -88,14 +94,34 @@ class Attempting:
             self.account.organization_id, name.server, offered.region if offered else None
         ):
             raise ModelFailure(FailureKind.NOT_APPROVED, str(name))
-        server = gateway.server(name)
         async with self._in_time(request):
             await self._within_limits(request)
+        patience = min(request.deadline, gateway.clock() + PURSE_SECONDS)
+        for wait in chain(_PURSE_WAITS, repeat(_PURSE_WAITS[-1])):
+            try:
+                async with aclosing(self._admitted(request, price)) as items:
+                    async for item in items:
+                        yield item
+            except BudgetExceeded as over:
+                # Not waited for in the server's queue, where others' calls have money.
+                if not over.passing or gateway.clock() + wait >= patience:
+                    kind = FailureKind.BUDGET
+                    raise ModelFailure(kind, str(name), purse=over.purse) from None
+                await stoppable(asyncio.sleep(wait), request.token)
+            else:
+                return
+
+    async def _admitted(
+        self, request: Request, price: Price
+    ) -> AsyncGenerator[str | CreateResult, None]:
+        """The items, in a place among the server's calls. Raises BudgetExceeded before any."""
+        server = self.gateway.server(self.name)
+        async with self._in_time(request):
             await server.limit.enter(request.token)
         try:
             closed = server.circuit.seconds_closed_to_calls()
             if closed:
-                raise ModelFailure(FailureKind.SUSPENDED, str(name), retry_after=closed)
+                raise ModelFailure(FailureKind.SUSPENDED, str(self.name), retry_after=closed)
             async with aclosing(self._accounted(request, price)) as items:
                 async for item in items:
                     yield item
@@ -159,8 +185,6 @@ class Attempting:
             return await asyncio.shield(reserving)
         except BaseException as error:
             self.gateway.server(name).circuit.abandoned()
-            if isinstance(error, BudgetExceeded):
-                raise ModelFailure(FailureKind.BUDGET, str(name)) from None
             if isinstance(error, asyncio.CancelledError):
                 self._later(self._undo(reserving))
             raise
@@ -245,7 +269,7 @@ class Attempting:
     async def _settle(self, reserved: UUID, usage: CountedUsage, cost_micros: int) -> None:
         seconds = self.gateway.clock() - self.began
         self.gateway.metrics.model_attempt(
-            self.name.provider, self.name.model, self.outcome, seconds
+            self.name.provider, self.name.model, self.outcome, seconds, cost_micros
         )
         try:
             await self.gateway.book.settle(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -14,13 +14,20 @@ from agents.models.tokens import CountedUsage
 MILLION: Final = 1_000_000
 
 
-class Price(BaseModel):
-    """Micro-units of the currency for a million tokens, from a day (UTC) on."""
+class InputPrice(BaseModel):
+    """Micro-units of the price table's currency for a million tokens read, from a day (UTC) on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     since: date = Field(alias="from")
+    source: str | None = Field(None, max_length=200)
+    """Where the price was read, and when: a price list, a contract."""
     input: int = Field(ge=0)
+
+
+class Price(InputPrice):
+    """As `InputPrice`, and for a million tokens written."""
+
     output: int = Field(ge=0)
     cached: int | None = Field(None, ge=0)
     """For input the provider had cached; None: as any other."""
@@ -54,11 +61,21 @@ class OfferedModel(BaseModel):
         return str(model_name(name))
 
 
+PriceT = TypeVar("PriceT", bound=InputPrice)
+
+
+def price_on(prices: Sequence[PriceT], day: date) -> PriceT | None:
+    """The one that holds on that day; None before the first."""
+    known = [price for price in prices if price.since <= day]
+    return max(known, key=lambda price: price.since) if known else None
+
+
 @dataclass(frozen=True)
 class Catalogue:
-    """The models offered, by name."""
+    """The price table: the models offered, by name, and the one currency of all money here."""
 
     models: Sequence[OfferedModel] = ()
+    currency: str = "USD"
 
     def find(self, name: ModelName) -> OfferedModel | None:
         """The entry of this model, or None."""
@@ -68,7 +85,7 @@ class Catalogue:
         """The price on that day. Raises ModelFailure where there is none: nothing is free by
         accident, and a model that is not offered is not called."""
         offered = self.find(name)
-        known = [p for p in offered.prices if p.since <= day] if offered else []
-        if not known:
+        price = price_on(offered.prices, day) if offered else None
+        if price is None:
             raise ModelFailure(FailureKind.UNPRICED, str(name))
-        return max(known, key=lambda price: price.since)
+        return price

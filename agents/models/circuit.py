@@ -21,6 +21,11 @@ class Circuit:
     _open_until: float = field(default=0.0, init=False)
     _probing: bool = field(default=False, init=False)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are refused now; asking changes nothing."""
+        return self._faults >= FAILURES and self._open_until > self.clock()
+
     def seconds_closed_to_calls(self) -> float:
         """0 when a call may be made now, else how long to wait."""
         if self._faults < FAILURES:

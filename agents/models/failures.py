@@ -5,6 +5,7 @@ from typing import Final
 
 from autogen_core.models import RequestUsage
 
+from agents.models.ports import Purse
 from agents.ports import AgentFailure
 
 
@@ -61,7 +62,8 @@ _SAID: Final = {
 class ModelFailure(AgentFailure):
     """A call of `model` failed. `retry_after` (seconds) is what the provider asked to wait.
 
-    `usage` is what the provider counted all the same, None where it said nothing.
+    `usage` is what the provider counted all the same, None where it said nothing. `purse` is whose
+    budget is used up, of a BUDGET failure.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class ModelFailure(AgentFailure):
         status: int | None = None,
         retry_after: float | None = None,
         usage: RequestUsage | None = None,
+        purse: Purse | None = None,
     ) -> None:
         code = f" (HTTP {status})" if status else ""
         super().__init__(f"{model} {_SAID[kind]}{code}", retryable=kind in RETRYABLE)
@@ -80,6 +83,7 @@ class ModelFailure(AgentFailure):
         self.status = status
         self.retry_after = retry_after
         self.usage = usage
+        self.purse = purse
 
 
 def of_status(status: int) -> FailureKind:

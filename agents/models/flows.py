@@ -30,7 +30,12 @@ FLOWS: Sequence[DataFlow] = (
 )
 
 WEB_SEARCH = DataFlow(
-    "web search", "tavily", "search", None, ("a query without e-mail addresses and numbers",), None
+    "web search",
+    "tavily",
+    "search",
+    None,
+    ("a query without names of the course's people, e-mail addresses, ids and numbers",),
+    None,
 )
 
 _SENT: Final[Mapping[str, Sequence[str]]] = {

@@ -83,8 +83,10 @@ class Gateway:
     def server(self, name: ModelName) -> Server:
         """The state of the model's server."""
         if name.server not in self._servers:
-            self._servers[name.server] = Server(
-                AdaptiveLimit(self.policy.concurrency, self.clock), Circuit(self.clock)
+            limit, circuit = AdaptiveLimit(self.policy.concurrency, self.clock), Circuit(self.clock)
+            self._servers[name.server] = Server(limit, circuit)
+            self.metrics.watch_model_server(
+                name.server, lambda: circuit.is_open, lambda: limit.limit
             )
         return self._servers[name.server]
 

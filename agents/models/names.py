@@ -3,12 +3,35 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 OFFLINE: Final = "offline"
-STUDY_ROLES: Final = ("planner", "tutor", "critic")
-GRADING_ROLES: Final = ("grader_a", "grader_b", "arbiter", "feedback")
-DOCUMENT_ROLES: Final = ("picture_reader",)
+
+
+class SeatName(StrEnum):
+    """A place in one of the teams that a model may take; the values are how settings write it."""
+
+    PLANNER = "planner"
+    TUTOR = "tutor"
+    CRITIC = "critic"
+    SUMMARISER = "summariser"
+    GRADER_A = "grader_a"
+    GRADER_B = "grader_b"
+    ARBITER = "arbiter"
+    FEEDBACK = "feedback"
+    PICTURE_READER = "picture_reader"
+
+
+STUDY_TEAM: Final = (SeatName.PLANNER, SeatName.TUTOR, SeatName.CRITIC)
+STUDY_ROLES: Final = (*STUDY_TEAM, SeatName.SUMMARISER)
+GRADING_ROLES: Final = (
+    SeatName.GRADER_A,
+    SeatName.GRADER_B,
+    SeatName.ARBITER,
+    SeatName.FEEDBACK,
+)
+DOCUMENT_ROLES: Final = (SeatName.PICTURE_READER,)
 _NAME: Final = re.compile(
     r"(?P<provider>gemini|openai):(?P<model>[^\s@,>=]{1,120})(@(?P<url>\S+))?"
 )
@@ -50,6 +73,11 @@ def chain(text: str) -> Chain:
     if text.strip() == OFFLINE:
         return ()
     return tuple(model_name(one) for one in text.split(">"))
+
+
+def written(models: Chain) -> str:
+    """The chain as settings write it."""
+    return " > ".join(map(str, models)) or OFFLINE
 
 
 def chains(text: str, roles: Sequence[str]) -> Mapping[str, Chain]:

@@ -9,8 +9,24 @@ from agents.models.tokens import CountedUsage
 from agents.ports import Account
 
 
+class Purse(StrEnum):
+    """Whose budget: of a month, or of one document in all."""
+
+    COURSE = "COURSE"
+    ORGANIZATION = "ORGANIZATION"
+    DOCUMENT = "DOCUMENT"
+
+
 class BudgetExceeded(Exception):
-    """A call could cost more than what is left."""
+    """A call could cost more than what is left.
+
+    `passing`: what calls under way have set aside is in the way, and may be given back.
+    """
+
+    def __init__(self, purse: Purse = Purse.ORGANIZATION, *, passing: bool = False) -> None:
+        super().__init__(purse)
+        self.purse = purse
+        self.passing = passing
 
 
 class Outcome(StrEnum):

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
@@ -25,6 +26,7 @@ from agents.study.extractive import ExtractiveTutor
 from agents.study.messages import CriticVerdict, StudyPlan, TutorAnswer
 from agents.study.planner import OfflinePlanner
 from agents.study.prompts import CRITIC, PLANNER, TUTOR
+from agents.study.summary import Summary
 
 ReplyT = TypeVar("ReplyT", bound=BaseModel)
 Price = Callable[[Usage], int]
@@ -71,6 +73,7 @@ _REPLIES: Final = (
     StructuredMessage[StudyPlan],
     StructuredMessage[TutorAnswer],
     StructuredMessage[CriticVerdict],
+    StructuredMessage[Summary],
 )
 """Held because pydantic forgets a parametrised class that nobody holds: each agent would make its
 own, which takes several milliseconds of the event loop."""
@@ -84,24 +87,38 @@ def model_members(
     To mix, take seats of both: `replace(model_members(...), critic=offline.critic)`.
     """
 
-    def seat(name: str, system: str, reply: type[BaseModel], *, stream: bool = False) -> Seat:
-        def make() -> BaseChatAgent:
-            return AssistantAgent(
-                name=name,
-                model_client=client,
-                system_message=system,
-                output_content_type=reply,
-                model_client_stream=stream,
-            )
-
-        return Seat(make, provider, model, price, reads_prompts=True)
-
+    seat = partial(model_seat, client, provider=provider, model=model, price=price)
     return StudyMembers(
         planner=seat("planner", PLANNER, StudyPlan),
         tutor=seat("tutor", TUTOR, TutorAnswer, stream=True),
         critic=seat("critic", CRITIC, CriticVerdict),
         any_language=True,
     )
+
+
+def model_seat(
+    client: ChatCompletionClient,
+    name: str,
+    system: str,
+    reply: type[BaseModel],
+    *,
+    provider: str,
+    model: str,
+    stream: bool = False,
+    price: Price = _free,
+) -> Seat:
+    """A seat of a language model that answers with a `reply`, without tools."""
+
+    def make() -> BaseChatAgent:
+        return AssistantAgent(
+            name=name,
+            model_client=client,
+            system_message=system,
+            output_content_type=reply,
+            model_client_stream=stream,
+        )
+
+    return Seat(make, provider, model, price, reads_prompts=True)
 
 
 async def consult(

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from agents.ports import Passage, WebPage, WebProblem
 from agents.study.brief import Turn
 from agents.study.spotlight import fence, spotlit, unmarked
+from agents.study.summary import SummaryRequest
 
 
 class Route(StrEnum):
@@ -196,6 +197,20 @@ class PlanTask(StructuredMessage[PlanRequest]):
         )
 
 
+class SummaryTask(StructuredMessage[SummaryRequest]):
+    """A summary request as a message."""
+
+    def to_model_text(self) -> str:
+        """The prompt."""
+        request = self.content
+        return _sections(
+            ("Language", request.language),
+            ("At most this many tokens", str(request.most_tokens)),
+            ("Summary so far", spotlit(request.previous, _fence(request))),
+            ("What was said since", spotlit(_turns(request.turns), _fence(request))),
+        )
+
+
 class TutorTask(StructuredMessage[TutorRequest]):
     """A tutor request as a message."""
 
@@ -243,7 +258,7 @@ def _sections(*sections: tuple[str, str]) -> str:
     return "\n\n".join(f"## {title}\n{body}" for title, body in sections if body)
 
 
-def _fence(request: _Request) -> str:
+def _fence(request: BaseModel) -> str:
     return fence(request.model_dump_json())
 
 

@@ -58,3 +58,13 @@ Style is not your concern.
 
 {_DATA}
 Answer with the asked JSON and nothing else."""
+
+SUMMARISER: Final = f"""\
+You renew the summary of a conversation between a student and a tutor, for the tutor to read before
+it goes on. Write it in the language asked for, shorter than the tokens asked for.
+- What was asked and what was answered, oldest first; a line for each topic.
+- Keep what the student found hard, terms that were fixed, and what is still open.
+- Claim nothing that was not said. Say who said it where that matters.
+
+{_DATA}
+Answer with the asked JSON and nothing else."""

@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from autogen_core import CancellationToken
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from agents.documents.sentences import sentence_spans
 from agents.ports import Called
 from agents.study.brief import Speaker, Turn
+from agents.study.spotlight import unmarked
 from agents.study.terms import terms
 
 _BYTES_A_TOKEN: Final = 3
@@ -40,6 +41,11 @@ class Summary(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     text: str
+
+    @field_validator("text")
+    @classmethod
+    def _plain(cls, text: str) -> str:
+        return unmarked(text)
 
 
 class Summariser(Protocol):

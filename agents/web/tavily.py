@@ -38,8 +38,14 @@ QUERY_CHARACTERS: Final = 400
 TEXT_CHARACTERS: Final = 4_000
 TITLE_CHARACTERS: Final = 200
 RESPONSE_BYTES: Final = 2_000_000
-_PERSONAL: Final = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+|\+?\d[\d ()/-]{6,}\d")
-"""E-mail addresses, and numbers as long as those of phones and students."""
+_PERSONAL: Final = re.compile(
+    r"[^\s@]+@[^\s@]+\.[^\s@]+"
+    r"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
+    r"|(?<![\w-])(?=[\w-]{0,200}\d)(?=[\w-]{0,200}[A-Z])[A-Za-z0-9_-]{32,}(?![\w-])"
+    r"|\+?\d[\d ()/-]{6,}\d|(?<!\d)\d{6,}(?!\d)",
+)
+"""E-mail addresses, ids of people and objects here, and numbers as long as those of phones and
+students."""
 
 
 class _TooLarge(Exception):

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ops.cli.console import DataDir, OrganizationName, run, settings_of
-from ops.model_choices import choose_models, set_budget, spending
+from ops.model_choices import budget_of, choose_models, set_budget
 from ops.wiring import open_resources
 
 models = typer.Typer(no_args_is_help=True, help="Language models and what they may cost.")
@@ -40,9 +40,14 @@ def models_budget(
     """Set what may be spent in a month, and print what is spent and set aside in this one."""
 
     async def main() -> None:
-        async with open_resources(settings_of(data_dir, log_level="WARNING")) as resources:
-            await set_budget(resources.database, organization, course, micros)
-            spent, held = await spending(resources.database, organization, course)
-            typer.echo(f"Spent this month: {spent}, set aside for calls that run: {held}.")
+        settings = settings_of(data_dir, log_level="WARNING")
+        async with open_resources(settings) as resources:
+            database = resources.database
+            await set_budget(database, organization, course, micros)
+            budget = await budget_of(database, settings, organization, course)
+            typer.echo(
+                f"Spent this month: {budget.spent_micros}, set aside for calls that run: "
+                f"{budget.reserved_micros}, in millionths of a {budget.currency}."
+            )
 
     run(main())

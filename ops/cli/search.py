@@ -34,7 +34,9 @@ def evaluate_search(
 
 def reindex_search(
     model: Annotated[str | None, typer.Option(help="provider:model@dimension.")] = None,
-    price: Annotated[float | None, typer.Option(min=0, help="US$ a million tokens.")] = None,
+    price: Annotated[
+        float | None, typer.Option(min=0, help="Of a million tokens, in ASSAY_CURRENCY.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Begin without asking.")] = False,
     abandon: Annotated[bool, typer.Option("--abandon", help="Give up a build.")] = False,
     drop: Annotated[bool, typer.Option("--drop-retired", help="Remove old vectors.")] = False,
@@ -43,12 +45,20 @@ def reindex_search(
     """Search by another embedding model; the present one serves until the new index is whole."""
 
     async def main() -> None:
-        async with open_resources(settings_of(data_dir, log_level="WARNING")) as resources:
+        settings = settings_of(data_dir, log_level="WARNING")
+        async with open_resources(settings) as resources:
             if (model is not None) + abandon + drop != 1:
                 stop("Say one of --model, --abandon and --drop-retired.")
             if model is None:
                 stop(await give_up_or_drop(resources.database, dropping=drop), code=0)
-            typer.echo(f"{model}: {await estimate(resources.database, model, price)}.")
+            planned = await estimate(
+                resources.database,
+                model,
+                price,
+                own=settings.embedding_prices,
+                currency=settings.currency,
+            )
+            typer.echo(f"{model}: {planned}.")
             if not yes and not typer.confirm("Begin?"):
                 return
             with ProgressBar("passages") as bar:

@@ -78,6 +78,7 @@ class TaskEvent(StrEnum):
     PROPOSE = "PROPOSE"
     NEED_HUMAN = "NEED_HUMAN"
     TAKEOVER = "TAKEOVER"
+    HAND_BACK = "HAND_BACK"
     FAIL_RETRYABLE = "FAIL_RETRYABLE"
     RETRY = "RETRY"
     FAIL = "FAIL"
@@ -120,6 +121,8 @@ TASK = Machine(
         **{(s, TaskEvent.PROPOSE): TaskState.PROPOSED for s in TASK_WORKING},
         **{(s, TaskEvent.NEED_HUMAN): TaskState.NEEDS_HUMAN for s in TASK_WORKING},
         **{(s, TaskEvent.TAKEOVER): TaskState.PENDING for s in TASK_WORKING},
+        # its worker cannot go on now, through no fault of the task
+        **{(s, TaskEvent.HAND_BACK): TaskState.PENDING for s in TASK_WORKING},
         **{(s, TaskEvent.FAIL_RETRYABLE): TaskState.FAILED_RETRYABLE for s in TASK_WORKING},
         **{(s, TaskEvent.FAIL): TaskState.FAILED for s in TASK_WORKING},
         **{(s, TaskEvent.CANCEL): TaskState.CANCELLED for s in TASK_WORKING},

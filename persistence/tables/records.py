@@ -58,6 +58,8 @@ class ModelCallRow(Stamped, table=True):
     input_tokens: int
     output_tokens: int
     cost_micros: int = Field(sa_type=BigInteger)
+    currency: str = "USD"
+    """Of the price table, as it was then."""
 
 
 class StreamEventRow(Row, table=True):

@@ -20,7 +20,9 @@ class ModelUsageRow(Stamped, table=True):
         within_tenant("course_id", "course"),
         within_tenant("user_id", "users"),
         CheckConstraint("cost_micros >= 0 AND reserved_micros >= 0", name="micros"),
-        Index("ix_model_usage_organization", "organization_id", "created_at"),
+        Index("ix_model_usage_organization", "organization_id", "id"),
+        Index("ix_model_usage_course", "course_id", "id"),
+        Index("ix_model_usage_user", "user_id", "id"),
         Index("ix_model_usage_owner", "owner_id"),
         Index("ix_model_usage_running", "created_at", postgresql_where="outcome = 'RUNNING'"),
     )
@@ -49,6 +51,8 @@ class ModelUsageRow(Stamped, table=True):
     reserved_micros: int = Field(sa_type=BigInteger)
     cost_micros: int = Field(default=0, sa_type=BigInteger)
     milliseconds: int = 0
+    currency: str = "USD"
+    """Of the price table, as it was then."""
 
 
 class ModelBudgetRow(Stamped, table=True):

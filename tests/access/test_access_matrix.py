@@ -34,6 +34,15 @@ ROOTS = {
     "Query.customRoles": "{ customRoles { nodes { id } } }",
     "Query.invitations": "query($c: ID!) { invitations(courseId: $c) { nodes { id } } }",
     "Query.dataFlows": "{ dataFlows { feature } }",
+    "Query.availableModels": "query($c: ID!) { availableModels(courseId: $c) { name } }",
+    "Query.modelUsage": "{ modelUsage(scope: ORGANIZATION) { nodes { id } } }",
+    "Query.modelUsage (course)": "query($c: ID!) "
+    "{ modelUsage(scope: COURSE, courseId: $c) { nodes { id } } }",
+    "Query.modelUsage (own)": "{ modelUsage(scope: OWN) { nodes { id } } }",
+    "Query.modelUsageTotals": "{ modelUsageTotals(scope: ORGANIZATION, by: []) "
+    "{ nodes { requests } } }",
+    "Query.modelUsageTotals (course)": "query($c: ID!) "
+    "{ modelUsageTotals(scope: COURSE, courseId: $c, by: []) { nodes { requests } } }",
     "Query.breakGlasses": "{ breakGlasses { nodes { id } } }",
     "Query.auditEvents": "{ auditEvents { nodes { id } } }",
     "Query.roleGrants": "{ roleGrants { nodes { id } } }",
@@ -104,7 +113,7 @@ async def cells(people: People, walk: Walk, caller: str) -> Any:
     for row, document in ROOTS.items():
         used = {k: v for k, v in ids.items() if f"${k}:" in document}
         answer = await client.raw(document, used)
-        field = row.partition(".")[2]
+        field = row.partition(".")[2].partition(" ")[0]
         below = outcomes(answer.get("data"), answer.get("errors", []), ())
         yield row, _cell(below, (field,))
     for row, (name, document) in FOLLOWED.items():
@@ -135,6 +144,7 @@ def reached_otherwise() -> set[str]:
     """Fields that only an event or a root field shows."""
     types = {"Viewer", "Access", "GradingRunEvent", "StudyEvent", "AnswerChunk"}
     types |= {"DocumentProgressEvent", "Impersonation", "PersonalData", "DataFlow"}
+    types |= {"AvailableModel", "ModelPrice", "ModelProblem", "ModelUsage", "ModelUsageTotal"}
     types |= {"EnrollmentImport", "ImportedEnrollment", "SearchHit", "TextSpan"}
     return {f"{t}.{f}" for t in types for f in getattr(SCHEMA.type_map.get(t), "fields", {})}
 

@@ -85,8 +85,8 @@ def test_a_search_is_timed_by_part_and_caller(metrics: Metrics) -> None:
 def test_requests_to_providers_are_counted_with_bounded_labels() -> None:
     metrics = Metrics(with_process=False)
     for number in range(60):
-        metrics.model_attempt("gemini", f"made-up-{number}", "ANSWERED", 0.3)
-    metrics.model_attempt("openai", "made-up-0", "RATE_LIMITED", 0.1)
+        metrics.model_attempt("gemini", f"made-up-{number}", "ANSWERED", 0.3, 12)
+    metrics.model_attempt("openai", "made-up-0", "RATE_LIMITED", 0.1, 0)
     metrics.model_retry("openai", "made-up-0", "RATE_LIMITED")
     metrics.model_fallback("openai", "made-up-0")
     labels = {"provider": "openai", "model": "made-up-0"}

@@ -7,16 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydantic import TypeAdapter
+from pydantic import SecretStr, TypeAdapter
 from sqlalchemy import text
 
 from agents.models.catalogue import OfferedModel
 from ops.model_choices import choose_models
 from ops.processes import until_signalled
-from persistence.usage import all_choices
+from persistence.model_choices import all_choices
 from persistence.users import organization_by_slug
 from resolvers.refusals import Refusal
-from tests.world import ADMIN, SLUG, World
+from tests.world import ADMIN, APPROVE, SLUG, World
 
 
 async def assay(
@@ -108,16 +108,24 @@ async def test_models_and_budgets_are_chosen_and_audited(tmp_path: Path, world: 
     environment = {"ASSAY_DATABASE_URL": dsn.get_secret_value(), "ASSAY_MODELS": prices}
     scope = ("--organization", SLUG, "--course", "NET")
     code, out, _ = await assay(tmp_path, "models", "budget", "500", *scope, **environment)
-    assert (code, out) == (0, "Spent this month: 0, set aside for calls that run: 0.\n")
+    said = "Spent this month: 0, set aside for calls that run: 0, in millionths of a USD.\n"
+    assert (code, out) == (0, said)
 
     database = world.resources.database
     offering = world.resources.settings.model_copy(
-        update={"models": TypeAdapter(tuple[OfferedModel, ...]).validate_json(prices)}
+        update={
+            "models": TypeAdapter(tuple[OfferedModel, ...]).validate_json(prices),
+            "gemini_api_key": SecretStr("k"),
+        }
     )
+    with pytest.raises(Refusal, match="is not approved"):
+        await choose_models(database, offering, SLUG, "NET", "tutor", "gemini:g")
+    admin = await world.client(ADMIN)
+    await admin.change(APPROVE, provider="gemini", region="EU", reason="Contract")
     await choose_models(database, offering, SLUG, "NET", "tutor", "gemini:g")
     for role, models, said in (
         ("tutor", "gemini:other", "gemini:other is not offered"),
-        ("judge", "gemini:g", "'judge' is not a role"),
+        ("judge", "gemini:g", "'judge' is not a seat"),
         ("tutor", "g", "Write a model as"),
     ):
         with pytest.raises(Refusal, match=said):
@@ -128,4 +136,4 @@ async def test_models_and_budgets_are_chosen_and_audited(tmp_path: Path, world: 
         (choice,) = await all_choices(connection, organization.id)
         assert (choice.role, choice.models) == ("tutor", "gemini:g")
         actions = await connection.execute(text("SELECT action FROM audit_event"))
-        assert {"chooseModels", "setModelBudget"} <= set(actions.scalars())
+        assert {"setModelChoice", "setBudget"} <= set(actions.scalars())

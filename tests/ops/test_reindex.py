@@ -92,7 +92,7 @@ async def test_a_new_model_serves_when_its_index_is_whole(site: Site) -> None:
     database, old = site.world.database, site.world.embedder.name
     planned = await estimate(database, NEW, price=2.0)
     assert planned.chunks == await site.count(old) == 3
-    assert planned.dollars == pytest.approx(2 * planned.tokens / 1_000_000)
+    assert planned.cost == pytest.approx(2 * planned.tokens / 1_000_000)
     assert "unknown price" in str(await estimate(database, NEW))
     told: list[tuple[int, int]] = []
     assert await reindex(database, site.models, NEW, lambda *at: told.append(at)) == old

@@ -13,6 +13,7 @@ CALL = Call(
     input_tokens=3,
     output_tokens=5,
     cost_micros=7,
+    currency="USD",
 )
 
 

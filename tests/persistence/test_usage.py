@@ -1,6 +1,7 @@
 """Budgets of models: nothing is admitted that could exceed one, and nothing set aside is lost."""
 
 import asyncio
+from dataclasses import astuple
 from datetime import date, timedelta
 from uuid import UUID, uuid4
 
@@ -8,7 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from persistence import usage
+from persistence.budgets import fullest, set_limit, spent_in
 from persistence.database import Database, add
+from persistence.model_choices import choices_of, choose
 from persistence.tables.courses import CourseRow
 from persistence.tables.identity import OrganizationRow
 from persistence.tables.usage import ModelUsageRow
@@ -61,9 +64,9 @@ def ended(cost: int) -> Settled:
 async def sums(database: Database, course: CourseRow) -> tuple[int, int]:
     """What is spent and set aside; the same for the organization and its only course."""
     async with database.read() as connection:
-        of_course = await usage.spent_micros(connection, course.organization_id, MONTH, course.id)
-        assert of_course == await usage.spent_micros(connection, course.organization_id, MONTH)
-    return of_course
+        spent = await spent_in(connection, course.organization_id, [course.id], MONTH)
+    assert spent.get(course.id) == spent.get(None)
+    return astuple(spent[None])
 
 
 async def test_what_is_set_aside_becomes_what_it_cost_once(database, course):
@@ -86,7 +89,7 @@ async def test_many_at_once_never_exceed_the_budget(database, course):
 
 async def test_a_course_has_a_budget_of_its_own(database, course):
     async with database.transaction() as connection:
-        await usage.set_budget(connection, course.organization_id, course.id, 400)
+        await set_limit(connection, course.organization_id, course.id, 400)
     await reserve(database, course, 300, monthly=1_000)
     with pytest.raises(OverBudget):
         await reserve(database, course, 300, monthly=1_000)
@@ -110,15 +113,46 @@ async def test_what_one_owner_may_cost_counts_over_months_and_failed_calls(datab
     await reserve(database, course, 300, owner=(uuid4(), 1_000))
 
 
+async def test_it_says_whose_budget_it_is_and_whether_waiting_helps(database, course):
+    async with database.transaction() as connection:
+        await set_limit(connection, course.organization_id, course.id, 400)
+    key = await reserve(database, course, 300, monthly=1_000)
+    with pytest.raises(OverBudget) as waits:
+        await reserve(database, course, 300, monthly=1_000)
+    assert (waits.value.course_id, waits.value.passing) == (course.id, True)
+    async with database.transaction() as connection:
+        await usage.settle(connection, key, ended(200))
+    with pytest.raises(OverBudget) as over:
+        await reserve(database, course, 300, monthly=1_000)
+    assert (over.value.course_id, over.value.passing) == (course.id, False)
+    with pytest.raises(OverBudget) as never:
+        await reserve(database, course, 300, monthly=299)
+    assert (never.value.course_id, never.value.passing) == (None, False)
+    assert await sums(database, course) == (200, 0)
+
+
 async def test_an_organizations_own_budget_counts_instead_of_the_usual_one(database, course):
     async with database.transaction() as connection:
-        await usage.set_budget(connection, course.organization_id, None, 100)
-        await usage.set_budget(connection, course.organization_id, None, 200)
+        await set_limit(connection, course.organization_id, None, 100)
+        await set_limit(connection, course.organization_id, None, 200)
     await reserve(database, course, 150, monthly=50)
     with pytest.raises(OverBudget):
         await reserve(database, course, 100, monthly=1_000)
     with pytest.raises(OverBudget):
         await reserve(database, course, 201, monthly=1_000)
+
+
+async def test_the_budgets_that_are_most_used_up_come_first(database, course):
+    other = OrganizationRow(name="Other", slug="other-org")
+    async with database.transaction() as connection:
+        await add(connection, other)
+        await set_limit(connection, course.organization_id, None, 1_000)
+    await reserve(database, course, 250)
+    async with database.read() as connection:
+        found = await fullest(connection, MONTH, 50_000, 2)
+        assert found == [("usage-org", 1_000, 0, 250), ("other-org", 50_000, 0, 0)]
+        assert await fullest(connection, MONTH, None, 5) == found[:1]
+        assert len(await fullest(connection, MONTH, 50_000, 1)) == 1
 
 
 async def test_what_a_dead_process_set_aside_is_taken_as_spent(database, course):
@@ -141,13 +175,13 @@ async def test_what_a_dead_process_set_aside_is_taken_as_spent(database, course)
 async def test_a_courses_choice_goes_before_its_organizations(database, course):
     organization = course.organization_id
     async with database.transaction() as connection:
-        await usage.choose(connection, organization, None, "tutor", "gemini:a")
-        await usage.choose(connection, organization, None, "critic", "gemini:b")
-        await usage.choose(connection, organization, course.id, "tutor", "offline")
-        await usage.choose(connection, organization, course.id, "tutor", "gemini:c")
-        chosen = await usage.choices_of(connection, organization, course.id)
+        await choose(connection, organization, None, "tutor", "gemini:a")
+        await choose(connection, organization, None, "critic", "gemini:b")
+        await choose(connection, organization, course.id, "tutor", "offline")
+        await choose(connection, organization, course.id, "tutor", "gemini:c")
+        chosen = await choices_of(connection, organization, course.id)
         assert chosen == {"tutor": "gemini:c", "critic": "gemini:b"}
-        assert await usage.choices_of(connection, organization, uuid4()) == {
+        assert await choices_of(connection, organization, uuid4()) == {
             "tutor": "gemini:a",
             "critic": "gemini:b",
         }

@@ -139,7 +139,7 @@ async def test_a_models_summary_rolls_is_cut_and_is_paid_once(study_world: Study
     session = await long_session(world)
     writes = Writes(failures=1)
     reply = await ask(world, session)
-    work = replace(world.work(team), summariser=writes)
+    work = replace(world.work(team), summariser=lambda _: writes)
     await answer_message(work, reply)
     assert (await message(world, reply)).state == "QUEUED"  # tried again, nothing lost
     await answer_message(work, reply)

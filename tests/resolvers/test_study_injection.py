@@ -145,7 +145,7 @@ async def test_a_page_of_the_web_is_data_and_is_cited(study_world: StudyWorld) -
     client = Obeying(Route.WEB)
     work = world.work(team_of(world, client))
     work = replace(work, web_search=lambda _policy, _quota: Web())
-    search = await web.search_for(work, world.organization_id, world.course_id)
+    search = await web.search_for(work, world.organization_id, world.course_id, world.ann)
     with pytest.raises(WebUnavailable) as refused:
         await search.search("time to live", 3)
     assert refused.value.problem is WebProblem.NOT_APPROVED

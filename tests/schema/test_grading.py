@@ -15,7 +15,7 @@ __all__ = ["grading_world"]
 SCHEMA = build_schema()
 
 RUN = """query($id: ID!) { node(id: $id) { ... on GradingRun {
-  state pausedBecause startedAt endedAt spentMicros budgetMicros currency
+  state pausedBecause startedAt endedAt spentMicros budgetMicros leftMicros currency
   assignment { title } startedBy { name }
   progress { total pending working proposed needsHuman failed skipped cancelled }
   tasks(first: 50, states: [PROPOSED]) { nodes { state alias generation tries costMicros
@@ -54,7 +54,7 @@ async def test_a_run_is_read_in_a_few_statements(grading_world: GradingWorld) ->
     statements: list[str] = []
     for _ in range(2):
         await grading_world.submit()
-    run_id = await grading_world.start()
+    run_id = await grading_world.start(budget_micros=100)
     await grading_world.grade_all(run_id)
     engine = grading_world.database.engine.sync_engine
     context = await grading_world.context()
@@ -62,6 +62,7 @@ async def test_a_run_is_read_in_a_few_statements(grading_world: GradingWorld) ->
     node = (await ask(context, RUN, id=global_id("GradingRun", run_id)))["node"]
     assert len(statements) <= 14  # one for each relation asked for, however many tasks
     assert (node["state"], node["spentMicros"], node["currency"]) == ("COMPLETED", 60, "USD")
+    assert (node["budgetMicros"], node["leftMicros"]) == (100, 40)
     assert node["assignment"] == {"title": "Routers"}
     assert node["progress"]["proposed"] == node["progress"]["total"] == 2
     task = node["tasks"]["nodes"][0]

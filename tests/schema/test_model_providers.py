@@ -3,29 +3,21 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agents.models.names import model_name
 from ops.demo import documents as gql
 from ops.demo.client import Client
-from ops.processes import serving, working
-from ops.settings import load_settings
-from ops.wiring import open_resources
-from persistence import usage
 from persistence.database import Database
-from persistence.tables.usage import ModelUsageRow
-from persistence.users import organization_by_slug
-from resolvers.global_ids import key_of
+from resolvers.study_history import MOST_EXCHANGES
+from tests import study_api as api
 from tests.agents.models import gemini_server as gemini
 from tests.agents.models import openai_server as openai
-from tests.agents.models.protocol_server import ProtocolServer, Reply, Request
-from tests.agents.models.team_replies import reply_to
-from tests.schema.test_providers import APPROVE
+from tests.agents.models.protocol_server import Reply, Request, silent
+from tests.model_world import Place, by_gemini, by_openai, model_world
 from tests.schema.test_study import (
     ANN,
     ANSWER,
@@ -36,41 +28,14 @@ from tests.schema.test_study import (
     uploaded,
 )
 from tests.study_world import MATERIAL
-from tests.world import ADMIN, INSTRUCTOR, SLUG, World, make_world
+from tests.world import ADMIN, INSTRUCTOR, STUDENTS
 
-PRICES = [{"from": "2025-01-01", "input": 1_000_000, "output": 1_000_000}]
-RUN = """query($id: ID!) { node(id: $id) { ... on GradingRun { state spentMicros
+RUN = """query($id: ID!) { node(id: $id) { ... on GradingRun { state pausedBecause spentMicros
   tasks(first: 5) { nodes { state costMicros failure { code message }
     assessments { slot model criteria { points evidence { quote verified } } } } } } } }"""
+RESUME = """mutation($input: ResumeGradingRunInput!) { resumeGradingRun(input: $input) {
+  gradingRun { state } userErrors { code message path } } }"""
 FLOWS = "{ dataFlows { feature provider model region fields retention } }"
-
-
-async def by_gemini(request: Request, reply: Reply) -> None:
-    """What a member is told by its schema, in four pieces where it streams."""
-    schema = request.body["generationConfig"]["responseJsonSchema"]
-    prompt = request.body["contents"][-1]["parts"][0]["text"]
-    text = reply_to(set(schema["properties"]), prompt)
-    await gemini.says(text)(request, reply)
-
-
-async def by_openai(request: Request, reply: Reply) -> None:
-    """As by_gemini."""
-    schema = request.body["response_format"]["json_schema"]["schema"]
-    text = reply_to(set(schema["properties"]), request.body["messages"][-1]["content"])
-    await openai.says(text)(request, reply)
-
-
-@dataclass
-class ModelWorld:
-    """The usual world, with models of one server in all seats."""
-
-    world: World
-    server: ProtocolServer
-    provider: str
-
-    async def usages(self, owner: str, kind: str) -> list[ModelUsageRow]:
-        async with self.world.resources.database.read() as connection:
-            return list(await usage.usages_of(connection, key_of(owner, kind, ("id",))))
 
 
 Make = Callable[..., Any]
@@ -83,40 +48,9 @@ async def models(
     """Opens the world, with settings of one's own."""
     gemini_like = request.param == "gemini"
     server = gemini.gemini_server() if gemini_like else openai.openai_server()
-    server.usual = by_gemini if gemini_like else by_openai
-
-    @asynccontextmanager
-    async def opened(*, approved: bool = True, **given: Any) -> AsyncIterator[ModelWorld]:
-        name = f"openai:qwen3@{server.address}/v1"
-        if gemini_like:
-            name = f"gemini:gemini-3-flash@{server.address}"
-        settings = load_settings(
-            database_url=database_dsn,
-            data_dir=shared_directory / "data",
-            port=0,
-            lease_seconds=6,
-            **{
-                "models": [{"name": name, "prices": PRICES, "region": "EU", "retention": "none"}],
-                "study_models": name,
-                "grading_models": name,
-                "picture_models": name,
-                "model_server_key": gemini.KEY,
-            }
-            | given,
-        )
-        async with AsyncExitStack() as stack:
-            resources = await stack.enter_async_context(open_resources(settings))
-            await stack.enter_async_context(working(resources))
-            url = await stack.enter_async_context(serving(resources))
-            world = await stack.enter_async_context(make_world(resources, url))
-            if approved:
-                await (await world.client(ADMIN)).change(
-                    APPROVE, provider=model_name(name).server, region="EU", reason="Contract"
-                )
-            yield ModelWorld(world, server, request.param)
-
+    place = Place(database_dsn, shared_directory)
     async with server.running():
-        yield opened
+        yield partial(model_world, place, server, request.param)
 
 
 async def settled(client: Client, reply: str) -> dict[str, Any]:
@@ -126,6 +60,16 @@ async def settled(client: Client, reply: str) -> dict[str, Any]:
             answer = await node(client, ANSWER, reply)
             if answer["state"] in SETTLED:
                 return answer
+            await asyncio.sleep(0.05)
+
+
+async def settled_run(client: Client, run: str) -> dict[str, Any]:
+    """The run, once it has ended or is paused."""
+    async with asyncio.timeout(30):
+        while True:
+            found = await node(client, RUN, run)
+            if found["state"] in {"PAUSED", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED"}:
+                return found
             await asyncio.sleep(0.05)
 
 
@@ -223,6 +167,57 @@ async def test_a_budget_that_is_used_up_says_so(models: Make) -> None:
         assert made.server.requests == []
 
 
+# 1,000 micro-units a token written, next to nothing a token read: 256,001 are set aside for a call.
+DEAR = [{"from": "2025-01-01", "input": 1, "output": 1_000_000_000}]
+
+
+async def test_a_month_that_is_used_up_pauses_a_run_which_loses_nothing(models: Make) -> None:
+    async with models(model_output_tokens=256, prices=DEAR) as made:
+        world = made.world
+        assignment, question, _ = await world.assignment()
+        text = "A router forwards the packet to the next hop. Then it lowers the time to live."
+        for student in STUDENTS:
+            await world.submit(student, assignment, question, text)
+        admin, instructor = await world.client(ADMIN), await world.client(INSTRUCTOR)
+        course = {"courseId": world.course_id, "currency": "USD"}
+        await admin.change(api.SET_BUDGET, limitMicros=256_001 + 3 * made.cost, **course)
+        run = (await instructor.change(gql.START_RUN, assignmentId=assignment))["id"]
+        found = await settled_run(instructor, run)
+        assert (found["state"], found["pausedBecause"]) == ("PAUSED", "COURSE_BUDGET")
+        assert all(task["failure"] is None for task in found["tasks"]["nodes"])
+        assert "PENDING" in {task["state"] for task in found["tasks"]["nodes"]}
+        assert len(made.server.requests) == 4, "as many as the budget holds, none beyond"
+
+        await instructor.change(RESUME, runId=run)  # too early
+        assert (await settled_run(instructor, run))["pausedBecause"] == "COURSE_BUDGET"
+        await admin.change(api.SET_BUDGET, **course)
+        await admin.change(api.SET_BUDGET, limitMicros=0, currency="USD")
+        await instructor.change(RESUME, runId=run)
+        assert (await settled_run(instructor, run))["pausedBecause"] == "ORGANIZATION_BUDGET"
+        assert len(made.server.requests) == 4
+
+        await admin.change(api.SET_BUDGET, currency="USD")
+        await instructor.change(RESUME, runId=run)
+        ended = await settled_run(instructor, run)
+        assert (ended["state"], ended["spentMicros"]) == ("COMPLETED", 9 * made.cost)
+        assert len(made.server.requests) == 9, "nothing was paid for twice"
+
+
+async def test_a_month_that_is_used_up_mid_answer_is_resumed_by_asking_anew(models: Make) -> None:
+    async with models(model_output_tokens=256, prices=DEAR) as made:
+        await uploaded(made.world, "routing.md", MATERIAL["routing.md"].encode())
+        admin, ann = await made.world.client(ADMIN), await made.world.client(ANN)
+        course = {"courseId": made.world.course_id, "currency": "USD"}
+        await admin.change(api.SET_BUDGET, limitMicros=256_001, **course)
+        _, reply, _ = await asked(ann, made.world)
+        answer = await node(ann, ANSWER, reply)
+        assert (answer["state"], answer["failure"]) == ("FAILED", {"code": "BUDGET_EXHAUSTED"})
+        assert len(made.server.requests) == 1, "the planner was asked, the tutor was not"
+        await admin.change(api.SET_BUDGET, **course)
+        again = await api.answered(ann, api.REGENERATE, messageId=reply)
+        assert (again["state"], again["usage"]["calls"]) == ("COMPLETE", 3)
+
+
 async def test_a_cancel_stops_the_spending_within_a_second(models: Make) -> None:
     async with models() as made:
         await uploaded(made.world, "routing.md", MATERIAL["routing.md"].encode())
@@ -236,7 +231,7 @@ async def test_a_cancel_stops_the_spending_within_a_second(models: Make) -> None
         await ann.raw(CANCEL, {"input": {"messageId": reply}})
         async with asyncio.timeout(1.5):  # a second, and what this machine is late
             await made.server.left.wait()
-        await asyncio.gather(*made.world.resources.seating.gateway.settling)
+        await asyncio.gather(*made.at_work.seating.gateway.settling)
         (used,) = await made.usages(reply, "Message")
         assert (used.outcome, used.estimated) == ("CANCELLED", True)
         assert used.cost_micros > 0
@@ -244,16 +239,59 @@ async def test_a_cancel_stops_the_spending_within_a_second(models: Make) -> None
 
 async def test_a_course_may_choose_to_stay_offline(models: Make) -> None:
     async with models() as made:
-        course = key_of(made.world.course_id, "Course", ("id",))
-        resources = made.world.resources
-        async with resources.database.transaction() as connection:
-            found = await organization_by_slug(connection, SLUG)
-            assert found is not None
-            organization = found.id
-            for role in ("planner", "tutor", "critic"):
-                await usage.choose(connection, organization, course, role, "offline")
+        instructor = await made.world.client(INSTRUCTOR)
+        for seat in ("PLANNER", "TUTOR", "CRITIC", "SUMMARISER"):
+            await instructor.change(
+                api.SET_CHOICE, courseId=made.world.course_id, seat=seat, models=[]
+            )
         await uploaded(made.world, "routing.md", MATERIAL["routing.md"].encode())
         ann = await made.world.client(ANN)
         _, reply, _ = await asked(ann, made.world)
         assert (await node(ann, ANSWER, reply))["state"] == "COMPLETE"
         assert made.server.requests == []
+
+
+def fields_of(request: Request) -> set[str]:
+    """The properties of the answer that is asked for: they tell who asks."""
+    body = request.body
+    if "generationConfig" in body:
+        return set(body["generationConfig"]["responseJsonSchema"]["properties"])
+    return set(body["response_format"]["json_schema"]["schema"]["properties"])
+
+
+async def test_a_long_conversation_is_summarised_by_a_model_and_paid_once(models: Make) -> None:
+    async with models(model_seconds=2) as made:
+        await uploaded(made.world, "routing.md", MATERIAL["routing.md"].encode())
+        ann = await made.world.client(ANN)
+        session = (await ann.change(gql.CREATE_SESSION, courseId=made.world.course_id))["id"]
+        text = f"I am {ANN}. What happens when the time to live of a packet reaches zero?"
+        for _ in range(MOST_EXCHANGES + 1):
+            reply = await api.answered(ann, api.ASK, sessionId=session, text=text)
+            assert reply["state"] == "COMPLETE"
+        assert not any(fields_of(one) == {"text"} for one in made.server.requests)
+        usual, begun = made.server.usual, len(made.server.requests)
+
+        async def first_silent(request: Request, reply: Reply) -> None:
+            """The summary is made; then the planner does not answer until the next try."""
+            planning = [one for one in made.server.requests[begun:] if "route" in fields_of(one)]
+            lost = "route" in fields_of(request) and len(planning) == 1
+            await (silent if lost else usual)(request, reply)
+
+        made.server.usual = first_silent
+        reply = await api.answered(ann, api.ASK, sessionId=session, text=text)
+        assert reply["state"] == "COMPLETE"
+        told = made.server.requests[begun:]
+        (summarised,) = [one for one in told if fields_of(one) == {"text"}]
+        assert ANN not in json.dumps(summarised.body)
+        assert "[e-mail]" in json.dumps(summarised.body)
+        assert sum("route" in fields_of(one) for one in told) == 2, "the planner was asked again"
+        planning = [json.dumps(one.body) for one in told if "route" in fields_of(one)]
+        assert all("You said where the packet goes" in prompt for prompt in planning)
+        roles = [one.role for one in await made.usages(reply["id"], "Message")]
+        assert roles.count("summariser") == 1
+        (spent,) = [
+            step["result"]
+            for step in reply["steps"]
+            if step["kind"] == "SPENT" and step["result"]["step"] == "summary:0"
+        ]
+        assert (spent["provider"], spent["costMicros"]) == (made.provider, 18)

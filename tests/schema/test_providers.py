@@ -13,12 +13,9 @@ from persistence.providers import provider_approved
 from tests.access.people import _foreign_admin
 from tests.schema.test_audit import changes, events
 from tests.schema.test_grants import refused
-from tests.world import ADMIN, INSTRUCTOR, SLUG, STUDENTS, World
+from tests.world import ADMIN, APPROVE, INSTRUCTOR, SLUG, STUDENTS, World
 
 FLOWS = "{ dataFlows { feature provider approved } }"
-APPROVE = """mutation($input: ApproveProviderInput!) { approveProvider(input: $input) {
-  approvedProvider { id provider region reason createdAt withdrawnAt approvedBy { email } }
-  userErrors { code message path } } }"""
 WITHDRAW = """mutation($input: WithdrawProviderInput!) { withdrawProvider(input: $input) {
   approvedProvider { id withdrawnAt } userErrors { code message path } } }"""
 LISTED = "{ approvedProviders { provider region } }"

@@ -1,7 +1,6 @@
 """The embedding models by name: `provider:model@dimension`, made when they are first asked for."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
@@ -16,14 +15,6 @@ from agents.ports import Embedder, EmbeddingUnavailable
 
 PROVIDERS: Final = ("embedded", "gemini", "openai", "fastembed")
 LARGEST_DIMENSION: Final = 3_072
-
-# US dollars for a million tokens, from the providers' price lists of 2026.
-PRICES: Final[Mapping[str, float]] = {
-    "gemini:gemini-embedding-001": 0.15,
-    "gemini:gemini-embedding-2": 0.20,
-    "openai:text-embedding-3-small": 0.02,
-    "openai:text-embedding-3-large": 0.13,
-}
 
 Use: TypeAlias = Literal["document", "query"]
 Made: TypeAlias = GeminiEmbedder | CompatibleEmbedder | FastEmbedder
@@ -52,14 +43,6 @@ class ModelName:
                 f"{name!r}: the dimension must be between 1 and {LARGEST_DIMENSION:,}"
             )
         return cls(found[1], found[2], dimension)
-
-
-def price_per_million(name: str) -> float | None:
-    """US dollars for a million tokens of the model; 0 for one that runs here, None if unknown."""
-    parsed = ModelName.parse(name)
-    if parsed.provider in ("embedded", "fastembed"):
-        return 0.0
-    return PRICES.get(f"{parsed.provider}:{parsed.model}")
 
 
 @dataclass(frozen=True, slots=True)

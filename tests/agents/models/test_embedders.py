@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from agents.models.embedders.choice import Access, EmbeddingModels, ModelName, price_per_million
+from agents.models.embedders.choice import Access, EmbeddingModels, ModelName
 from agents.models.embedders.compatible import CompatibleEmbedder
 from agents.models.embedders.gemini import GeminiEmbedder
+from agents.models.embedders.prices import BUILT_IN, EmbeddingPrices, is_free, price_of
 from agents.models.embedders.remote import Batching, Patience, RemoteEmbedder
 from agents.models.embedding import MiniLM
 from agents.ports import EmbeddingUnavailable
@@ -178,9 +181,29 @@ def test_names_and_prices() -> None:
     assert (parsed.provider, parsed.model, parsed.dimension) == (
         "openai", "nomic-ai/nomic:v1.5", 768,
     )  # fmt: skip
-    assert price_per_million(MiniLM.name) == 0
-    assert price_per_million("openai:text-embedding-3-small@512") == 0.02
-    assert price_per_million("openai:mine@512") is None
+
+
+def test_prices_have_a_day_and_a_source_and_the_operators_go_first() -> None:
+    day, small = date(2026, 6, 1), "openai:text-embedding-3-small@512"
+    assert is_free(MiniLM.name)
+    assert not is_free(small)
+    assert all(price.source and price.since for one in BUILT_IN for price in one.prices)
+    built_in = price_of(small, day, (), "USD")
+    assert built_in is not None
+    assert built_in.input == 20_000
+    assert price_of(small, day, (), "EUR") is None  # nobody knows it in that currency
+    assert price_of(small, date(2025, 1, 1), (), "USD") is None
+    assert price_of("openai:mine@512", day, (), "USD") is None
+    contract = {"from": "2026-05-01", "input": 18_000, "source": "Contract 7"}
+    own = EmbeddingPrices.model_validate(
+        {"name": "openai:text-embedding-3-small", "prices": [contract]}
+    )
+    priced = price_of(small, day, (own,), "EUR")
+    assert priced is not None
+    assert (priced.input, priced.source) == (18_000, "Contract 7")
+    for name in ("openai", "embedded:minilm", "openai:a@512"):
+        with pytest.raises(ValidationError, match="without a dimension"):
+            EmbeddingPrices(name=name, prices=own.prices)
 
 
 class Kept(dict):

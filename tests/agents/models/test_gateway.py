@@ -17,7 +17,7 @@ from agents.models.catalogue import Catalogue, OfferedModel
 from agents.models.failures import FailureKind, ModelFailure
 from agents.models.gateway import Gateway, GatewayClient, GatewayPolicy
 from agents.models.names import model_name
-from agents.models.ports import Attempt, BudgetExceeded
+from agents.models.ports import Attempt, BudgetExceeded, Purse
 from agents.models.providers import Keys, Providers
 from agents.models.tokens import CountedUsage
 from agents.ports import Account
@@ -233,6 +233,48 @@ async def test_a_budget_stops_the_call_that_could_exceed_it(ways):
     assert {one.kind for one in stopped} == {FailureKind.BUDGET}
     assert len(made.gemini.requests) == 3
     assert not stopped[0].retryable
+
+
+async def test_what_others_have_set_aside_is_waited_for_outside_of_the_queue(ways):
+    made = ways(concurrency=1)
+    poor, freed = Account(uuid4(), None, uuid4()), asyncio.Event()
+    reserve = made.book.reserve
+    asked: list[Account] = []
+
+    async def reserve_when_freed(attempt: Attempt, most_micros: int) -> UUID:
+        asked.append(attempt.account)
+        if attempt.account is poor and not freed.is_set():
+            raise BudgetExceeded(Purse.COURSE, passing=True)
+        return await reserve(attempt, most_micros)
+
+    made.book.reserve = reserve_when_freed
+    waiting = asyncio.create_task(made.client(account=poor).create(ASKED))
+    while not asked:  # noqa: ASYNC110 - the other task's doing
+        await asyncio.sleep(0.01)
+    assert await made.client().create(ASKED), "the only place is free meanwhile"
+    assert not waiting.done()
+    freed.set()
+    assert (await waiting).content == "Hello there."
+    assert asked.count(poor) > 1
+    assert len(made.gemini.requests) == 2
+
+
+async def test_a_budget_that_stays_set_aside_is_used_up_in_the_end(ways):
+    made = ways(seconds=1)
+
+    async def reserve(_attempt: Attempt, _most_micros: int) -> UUID:
+        raise BudgetExceeded(Purse.COURSE, passing=True)
+
+    made.book.reserve = reserve
+    failure = await failure_of(made.client())
+    assert (failure.kind, failure.purse) == (FailureKind.BUDGET, Purse.COURSE)
+    token = CancellationToken()
+    call = asyncio.create_task(made.client().create(ASKED, cancellation_token=token))
+    await asyncio.sleep(0)
+    token.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert made.gemini.requests == []
 
 
 async def test_no_price_no_call(ways):

@@ -1,0 +1,159 @@
+"""A world whose seats are taken by language models, which a server of the tests plays."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agents.models.names import model_name
+from agents.models.tokens import CountedUsage
+from ops.demo.client import Client
+from ops.processes import serving, working
+from ops.settings import Settings, load_settings
+from ops.wiring import Resources, open_resources
+from persistence import usage
+from persistence.tables.usage import ModelUsageRow
+from resolvers.global_ids import key_of
+from tests.agents.models import gemini_server as gemini
+from tests.agents.models import openai_server as openai
+from tests.agents.models.protocol_server import ProtocolServer, Reply, Request
+from tests.agents.models.team_replies import reply_to
+from tests.world import ADMIN, APPROVE, World, make_world
+
+PRICES = [{"from": "2025-01-01", "input": 1_000_000, "output": 1_000_000}]
+
+
+async def by_gemini(request: Request, reply: Reply) -> None:
+    """What a member is told by its schema, in four pieces where it streams."""
+    schema = request.body["generationConfig"]["responseJsonSchema"]
+    prompt = request.body["contents"][-1]["parts"][0]["text"]
+    text = reply_to(set(schema["properties"]), prompt)
+    await gemini.says(text)(request, reply)
+
+
+async def by_openai(request: Request, reply: Reply) -> None:
+    """As by_gemini."""
+    schema = request.body["response_format"]["json_schema"]["schema"]
+    text = reply_to(set(schema["properties"]), request.body["messages"][-1]["content"])
+    await openai.says(text)(request, reply)
+
+
+@dataclass
+class ModelWorld:
+    """The usual world, with models of one server in all seats."""
+
+    world: World
+    server: ProtocolServer
+    provider: str
+    name: str
+    settings: Settings
+    at_work: Resources
+    """The worker's."""
+
+    @property
+    def cost(self) -> int:
+        """What an answer of the server costs."""
+        (price, *_) = self.settings.models[0].prices
+        return price.cost(CountedUsage(11, 7, cached_tokens=4))
+
+    async def usages(self, owner: str, kind: str) -> list[ModelUsageRow]:
+        async with self.world.resources.database.read() as connection:
+            return list(await usage.usages_of(connection, key_of(owner, kind, ("id",))))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where processes of one installation find each other."""
+
+    dsn: str
+    directory: Path
+
+    def settings(self, name: str, *, prices: Any = PRICES, **given: Any) -> Settings:
+        """Those of a process with this model in all seats, unless `given` says otherwise."""
+        usual = {
+            "models": [{"name": name, "prices": prices, "region": "EU", "retention": "none"}],
+            "study_models": name,
+            "grading_models": name,
+            "picture_models": name,
+            "model_server_key": gemini.KEY,
+        }
+        return load_settings(
+            database_url=self.dsn,
+            data_dir=self.directory / "data",
+            port=0,
+            lease_seconds=6,
+            **usual | given,
+        )
+
+
+def served_name(server: ProtocolServer, provider: str) -> str:
+    """The model's name, and what the server usually answers."""
+    server.usual = by_gemini if provider == "gemini" else by_openai
+    if provider == "gemini":
+        return f"gemini:gemini-3-flash@{server.address}"
+    return f"openai:qwen3@{server.address}/v1"
+
+
+@asynccontextmanager
+async def working_process(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`assay worker` with the same models, as a process of its own."""
+    assert settings.database_url is not None
+    assert settings.model_server_key is not None
+    models = [one.model_dump(mode="json", by_alias=True) for one in settings.models]
+    environment = {
+        "ASSAY_DATABASE_URL": settings.database_url.get_secret_value(),
+        "ASSAY_DATA_DIR": str(settings.data_dir),
+        "ASSAY_MODELS": json.dumps(models),
+        "ASSAY_MODEL_SERVER_KEY": settings.model_server_key.get_secret_value(),
+        "ASSAY_LOG_LEVEL": "WARNING",
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from ops.cli import app; app()", "worker"),
+        cwd=settings.data_dir,
+        env={"PATH": os.environ["PATH"], "HOME": str(settings.data_dir)} | environment,
+    )
+    try:
+        yield process
+        assert process.returncode is None
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def model_world(
+    place: Place,
+    server: ProtocolServer,
+    provider: str,
+    *,
+    approved: bool = True,
+    alone: bool = False,
+    **given: Any,
+) -> AsyncIterator[ModelWorld]:
+    """An api and a worker that share nothing in memory, and the usual people.
+
+    `alone`: no worker; start `working_process`."""
+    name = served_name(server, provider)
+    async with AsyncExitStack() as stack:
+        settings = place.settings(name, **given)
+        at_work = await stack.enter_async_context(open_resources(settings))
+        if not alone:
+            await stack.enter_async_context(working(at_work))
+        resources = await stack.enter_async_context(open_resources(settings))
+        url = await stack.enter_async_context(serving(resources))
+        world = await stack.enter_async_context(make_world(resources, url))
+        if approved:
+            await approve(await world.client(ADMIN), name)
+        yield ModelWorld(world, server, provider, name, settings, at_work)
+
+
+async def approve(admin: Client, name: str) -> None:
+    """Lets the organization's data go to the model's provider."""
+    provider = model_name(name).server
+    await admin.change(APPROVE, provider=provider, region="EU", reason="Contract")
