@@ -26,11 +26,10 @@ from tests import study_api as api
 from tests.agents.models import gemini_server as gemini
 from tests.agents.models import openai_server as openai
 from tests.bench.gateway import longest_stall
-from tests.schema.test_model_providers import PRICES, by_openai
-from tests.schema.test_providers import APPROVE
+from tests.model_world import PRICES, by_openai
 from tests.schema.test_study import uploaded
 from tests.study_world import MATERIAL
-from tests.world import ADMIN, World, make_world
+from tests.world import ADMIN, APPROVE, World, make_world
 
 QUESTION = "What happens when the time to live of a packet reaches zero?"
 STUDENTS = 20

@@ -16,9 +16,8 @@ from tests.agents.documents.written import write_pdf
 from tests.agents.models import openai_server as openai
 from tests.agents.models import picture_replies as pictures
 from tests.agents.models.protocol_server import ProtocolServer, Reply, Request, silent
-from tests.schema.test_providers import APPROVE
 from tests.schema.test_study import node
-from tests.world import ADMIN, INSTRUCTOR, make_world
+from tests.world import ADMIN, APPROVE, INSTRUCTOR, make_world
 
 SCAN = write_pdf([[] for _ in range(6)], pictures=tuple(range(1, 7))).data
 READ = """query($id: ID!) { node(id: $id) { ... on Document { state

@@ -15,7 +15,8 @@ from tests.agents.documents.written import draw, write_pdf
 from tests.agents.models import gemini_server as gemini
 from tests.agents.models import openai_server as openai
 from tests.agents.models import picture_replies as pictures
-from tests.schema.test_model_providers import FLOWS, Make, ModelWorld, models  # noqa: F401 - fixture
+from tests.model_world import ModelWorld
+from tests.schema.test_model_providers import FLOWS, Make, models  # noqa: F401 - fixture
 from tests.schema.test_retrieval import SEARCH
 from tests.schema.test_study import ANN, node, uploaded
 from tests.world import INSTRUCTOR, SLUG
