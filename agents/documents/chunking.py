@@ -62,7 +62,7 @@ def chunk(
     source: ExtractedText,
     *,
     count_tokens: CountTokens,
-    target_tokens: int = 128,
+    target_tokens: int = 200,
     max_tokens: int = 256,
 ) -> tuple[TextChunk, ...]:
     """The chunks of a text. CPU-bound (about a second for 1 MB); call it off the event loop.
