@@ -20,7 +20,7 @@ from autogen_core.models import ChatCompletionClient
 from pydantic import BaseModel, ValidationError
 
 from agents.ports import AgentFailure, Called, Embedder, Usage
-from agents.receipts import collected, total
+from agents.receipts import Receipt, collected, total
 from agents.study.critic import OfflineCritic
 from agents.study.extractive import ExtractiveTutor
 from agents.study.messages import CriticVerdict, StudyPlan, TutorAnswer
@@ -137,14 +137,13 @@ async def consult(
     `reply`; and what the member raises.
     """
     response: Response | None = None
-    if seat.reads_prompts:  # to write one takes milliseconds, in which other answers flow
-        prompt = await asyncio.to_thread(task.to_model_text)
-        task = TextMessage(content=prompt, source=task.source)
     try:
         with collected() as receipts:
             async with (
                 asyncio.timeout(seconds),
-                aclosing(seat.make().on_messages_stream([task], cancellation)) as events,
+                aclosing(
+                    seat.make().on_messages_stream([await _read(seat, task)], cancellation)
+                ) as events,
             ):
                 async for event in events:
                     if isinstance(event, Response):
@@ -159,6 +158,24 @@ async def consult(
         raise AgentFailure(
             f"the reply is not a {reply.__name__}", retryable=True, step_key=step_key
         ) from error
+    return _called(seat, response, reply, receipts, step_key)
+
+
+async def _read(seat: Seat, task: BaseChatMessage) -> BaseChatMessage:
+    """The task as the seat's member reads it. To write a prompt takes milliseconds, in which other
+    answers flow."""
+    if not seat.reads_prompts:
+        return task
+    return TextMessage(content=await asyncio.to_thread(task.to_model_text), source=task.source)
+
+
+def _called(
+    seat: Seat,
+    response: Response | None,
+    reply: type[ReplyT],
+    receipts: list[Receipt],
+    step_key: str,
+) -> Called[ReplyT]:
     message = response.chat_message if response else None
     if not isinstance(message, StructuredMessage) or not isinstance(message.content, reply):
         raise AgentFailure(

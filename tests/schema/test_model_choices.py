@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agents.models.names import SeatName
 from ops.demo import documents as gql
 from ops.demo.client import ApiError, Client
 from persistence.database import Database
@@ -123,7 +124,7 @@ async def test_a_course_chooses_before_its_organization_and_that_before_the_serv
     admin, instructor = await world.client(ADMIN), await world.client(INSTRUCTOR)
     at_first = await node(instructor, OF_COURSE, world.course_id)
     seats = by_seat(at_first["modelChoices"])
-    assert len(seats) == 8
+    assert len(seats) == len(SeatName)
     assert all(chosen == ([], "SERVER") for chosen in seats.values())
     chosen = await admin.change(SET, seat="TUTOR", models=[name, name])
     assert by_seat(chosen)["TUTOR"] == ([name], "ORGANIZATION")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agents.documents.extracted import ExtractionCode
-from persistence import usage
+from persistence import model_choices
 from persistence.users import organization_by_slug
 from resolvers.global_ids import key_of
 from tests.agents.documents.test_images import HOSTILE
@@ -108,7 +108,7 @@ async def test_nobody_reads_where_a_course_chose_nobody(models: Make) -> None:
         async with made.world.resources.database.transaction() as connection:
             found = await organization_by_slug(connection, SLUG)
             assert found is not None
-            await usage.choose(connection, found.id, course, "picture_reader", "offline")
+            await model_choices.choose(connection, found.id, course, "picture_reader", "offline")
         board = await taken_in(made, "board.png", draw("PNG"))
         assert (board["state"], board["failure"]["code"]) == ("NO_TEXT", "NO_TEXT")
         assert "no model that reads pictures" in board["failure"]["message"]
