@@ -63,8 +63,9 @@ async def opened(
             {"name": KEYLESS, "prices": PRICES},
             {"name": FUTURE, "prices": [PRICES[0] | {"from": "2199-01-01"}]},
         ]
-        given = {"models": offered, "study_models": "offline", "grading_models": "offline"}
-        yield partial(model_world, place, server, "openai", **given)
+        teams = ("study_models", "grading_models", "picture_models")
+        given = dict.fromkeys(teams, "offline")
+        yield partial(model_world, place, server, "openai", models=offered, **given)
 
 
 @pytest.fixture
