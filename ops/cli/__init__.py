@@ -15,7 +15,7 @@ from ops.cli.models import models
 from ops.cli.people import admin, person
 from ops.cli.search import evaluate, reindex_search
 from ops.demo.run import run_demo
-from ops.processes import probing, serving, until_signalled, working
+from ops.processes import probing, quiet_collector, serving, until_signalled, working
 from ops.wiring import database_address, direct_address, open_resources, prepare_database
 from schema.root import build_schema
 
@@ -47,6 +47,7 @@ def serve(
             resources = await stack.enter_async_context(open_resources(settings_of(data_dir, port)))
             parts = [await stack.enter_async_context(working(resources))] if with_worker else []
             await stack.enter_async_context(serving(resources))
+            quiet_collector()
             await until_signalled(*parts)
 
     run(main())
@@ -62,6 +63,7 @@ def worker(data_dir: DataDir = None) -> None:
             working(resources) as work,
             probing(resources, work),
         ):
+            quiet_collector()
             await until_signalled(work)
 
     run(main())
