@@ -122,7 +122,7 @@ class _Graph:
         hidden = self._normalised(
             self._add("Add", [attended, hidden]), f"{layer}attention.output.LayerNorm"
         )
-        wide = self._linear(hidden, matrices[4])
+        wide = self._linear(hidden, matrices[4], ranges=2)
         bias = self._array(self._weights[f"{layer}intermediate.dense.bias"])
         wide = self._add("BiasGelu", [wide, bias], _FUSED)
         narrow = self._linear(wide, matrices[5], f"{layer}output.dense.bias", ranges=4)
