@@ -1,11 +1,8 @@
 """A world whose seats are taken by language models, which a server of the tests plays."""
 
 import asyncio
-import json
-import os
-import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from tests.agents.models import gemini_server as gemini
 from tests.agents.models import openai_server as openai
 from tests.agents.models.protocol_server import ProtocolServer, Reply, Request
 from tests.agents.models.team_replies import reply_to
+from tests.worker_process import model_environment, worker_process
 from tests.world import ADMIN, APPROVE, World, make_world
 
 PRICES = [{"from": "2025-01-01", "input": 1_000_000, "output": 1_000_000}]
@@ -99,31 +97,11 @@ def served_name(server: ProtocolServer, provider: str) -> str:
     return f"openai:qwen3@{server.address}/v1"
 
 
-@asynccontextmanager
-async def working_process(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
+def working_process(settings: Settings) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
     """`assay worker` with the same models, as a process of its own."""
     assert settings.database_url is not None
-    assert settings.model_server_key is not None
-    models = [one.model_dump(mode="json", by_alias=True) for one in settings.models]
-    environment = {
-        "ASSAY_DATABASE_URL": settings.database_url.get_secret_value(),
-        "ASSAY_DATA_DIR": str(settings.data_dir),
-        "ASSAY_MODELS": json.dumps(models),
-        "ASSAY_MODEL_SERVER_KEY": settings.model_server_key.get_secret_value(),
-        "ASSAY_LOG_LEVEL": "WARNING",
-    }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from ops.cli import app; app()", "worker"),
-        cwd=settings.data_dir,
-        env={"PATH": os.environ["PATH"], "HOME": str(settings.data_dir)} | environment,
-    )
-    try:
-        yield process
-        assert process.returncode is None
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+    dsn = settings.database_url.get_secret_value()
+    return worker_process(settings, dsn, **model_environment(settings))
 
 
 @asynccontextmanager

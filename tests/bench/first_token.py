@@ -9,14 +9,12 @@ asked, and nobody reads along.
 
 import argparse
 import asyncio
-import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ from tests.bench.gateway import longest_stall
 from tests.model_world import PRICES, by_openai
 from tests.schema.test_study import uploaded
 from tests.study_world import MATERIAL
+from tests.worker_process import model_environment, worker_process
 from tests.world import ADMIN, APPROVE, World, make_world
 
 QUESTION = "What happens when the time to live of a packet reaches zero?"
@@ -50,29 +49,11 @@ async def serve() -> None:
         await asyncio.to_thread(sys.stdin.read)
 
 
-@asynccontextmanager
-async def worker(resources: Resources) -> AsyncIterator[None]:
+def worker(resources: Resources) -> AbstractAsyncContextManager[Any]:
     """`assay worker`."""
     settings = resources.settings
-    models = [one.model_dump(mode="json", by_alias=True) for one in settings.models]
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(settings.data_dir),
-        "ASSAY_DATABASE_URL": resources.database.direct_dsn,
-        "ASSAY_DATA_DIR": str(settings.data_dir),
-        "ASSAY_MODELS": json.dumps(models),
-        "ASSAY_STUDY_MODELS": settings.study_models,
-        "ASSAY_MODEL_SERVER_KEY": gemini.KEY,
-        "ASSAY_LOG_LEVEL": "WARNING",
-    }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from ops.cli import app; app()", "worker"), env=environment
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
-        await process.wait()
+    seated = model_environment(settings) | {"ASSAY_STUDY_MODELS": settings.study_models}
+    return worker_process(settings, resources.database.direct_dsn, **seated)
 
 
 @asynccontextmanager

@@ -2,12 +2,7 @@
 
 import asyncio
 import json
-import os
-import signal
-import sys
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from ops.demo import documents as gql
 from ops.processes import serving
@@ -16,7 +11,9 @@ from tests.agents.documents.written import write_pdf
 from tests.agents.models import openai_server as openai
 from tests.agents.models import picture_replies as pictures
 from tests.agents.models.protocol_server import ProtocolServer, Reply, Request, silent
+from tests.model_world import PRICES
 from tests.schema.test_study import node
+from tests.worker_process import worker_process
 from tests.world import ADMIN, APPROVE, INSTRUCTOR, make_world
 
 SCAN = write_pdf([[] for _ in range(6)], pictures=tuple(range(1, 7))).data
@@ -25,38 +22,19 @@ READ = """query($id: ID!) { node(id: $id) { ... on Document { state
 LEASE = 5
 
 
-@asynccontextmanager
-async def worker(
+def worker(
     resources: Resources, server: ProtocolServer
-) -> AsyncIterator[asyncio.subprocess.Process]:
+) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
     """`assay worker` whose pictures the server reads."""
     name = f"openai:q@{server.address}/v1"
-    prices = [{"from": "2025-01-01", "input": 1_000_000, "output": 1_000_000}]
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(resources.settings.data_dir),
-        "ASSAY_DATABASE_URL": resources.database.direct_dsn,
-        "ASSAY_DATA_DIR": str(resources.settings.data_dir),
-        "ASSAY_LEASE_SECONDS": str(LEASE),
-        "ASSAY_MODELS": json.dumps([{"name": name, "prices": prices}]),
-        "ASSAY_MODEL_SERVER_KEY": openai.KEY,
-        "ASSAY_PICTURE_MODELS": name,
-    }
-    with tempfile.TemporaryFile() as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-c", "from ops.cli import app; app()", "worker"),
-            env=environment,
-            stderr=log,
-        )
-        try:
-            yield process
-            log.seek(0)
-            assert process.returncode in {None, -signal.SIGKILL}, log.read()[-3_000:].decode()
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+    return worker_process(
+        resources.settings,
+        resources.database.direct_dsn,
+        ASSAY_LEASE_SECONDS=str(LEASE),
+        ASSAY_MODELS=json.dumps([{"name": name, "prices": PRICES}]),
+        ASSAY_MODEL_SERVER_KEY=openai.KEY,
+        ASSAY_PICTURE_MODELS=name,
+    )
 
 
 async def test_a_killed_workers_scan_is_taken_over_within_a_lease(resources: Resources) -> None:
