@@ -170,7 +170,7 @@ async def evaluate_retrieval(
         measured = {name: Measured() for name in ("vector", "text", "fused")}
         for query, relevant in collection.queries:
             (vector,) = await work.embedders.queries(scope.model).embed([query])
-            async with work.database.read() as connection:
+            async with work.database.transaction() as connection:
                 await _measure(connection, scope, query, vector, keys, relevant, measured)
         return {name: one.figures() for name, one in measured.items()}
 

@@ -1,7 +1,8 @@
 """Who calls, and what each operation is given: the application's side of the GraphQL edge."""
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
@@ -14,10 +15,27 @@ from persistence import api_tokens
 from persistence.sign_in import find_identity
 from persistence.users import Proof, find_viewer, organization_by_slug
 from persistence.visibility import Viewer
-from resolvers.context import RequestContext, utc_now
+from resolvers.context import RIGHTS_SECONDS, RequestContext, utc_now
 from resolvers.refusals import Refusal, RefusalCode
 
 API_TOKEN = "assay_"  # noqa: S105 - how they begin, not one of them
+
+
+@dataclass
+class Rights:
+    """What a caller may do, as it was last read."""
+
+    _viewer: Viewer | None = None
+    _read_at: float = 0.0
+
+    def note(self, viewer: Viewer | None) -> None:
+        """They were read just now; None when there are none."""
+        self._viewer, self._read_at = viewer, time.monotonic()
+
+    @property
+    def recent(self) -> Viewer | None:
+        """The viewer, unless that was read longer than `RIGHTS_SECONDS` ago."""
+        return self._viewer if time.monotonic() - self._read_at < RIGHTS_SECONDS else None
 
 
 @dataclass(frozen=True)
@@ -25,6 +43,7 @@ class Caller:
     """Someone whose token was verified, or nobody."""
 
     proof: Proof | None
+    rights: Rights = field(default_factory=Rights, compare=False)
 
     @property
     def key(self) -> str:
@@ -133,17 +152,27 @@ class RequestContexts:
         )
 
     async def context(self, principal: Principal, operation: OperationFacts) -> RequestContext:
-        """A fresh context with the rights the caller has now. Raises `Refusal`."""
+        """A fresh context with the rights the caller has now. Raises `Refusal`.
+
+        The fields of a subscription's event are told under the rights its source has just read, or
+        under those read `RIGHTS_SECONDS` ago at the most.
+        """
         if not isinstance(principal, Caller):
             raise TypeError(principal)
         correlate(operation.correlation_id)
         if not operation.event:
             logger.info("operation", kind=operation.kind, operation=operation.name)
-        viewer = None
-        if principal.proof is not None:
-            if principal.proof.expires_at <= self.now():
+        recent = principal.rights.recent if operation.event else None
+        return await self._made(principal, operation.correlation_id, recent)
+
+    async def _made(
+        self, caller: Caller, correlation_id: str, viewer: Viewer | None = None
+    ) -> RequestContext:
+        """A context under the rights of `viewer`, or else under those the caller has now."""
+        if caller.proof is not None:
+            if caller.proof.expires_at <= self.now():
                 raise Refusal(RefusalCode.TOKEN_EXPIRED, "The access token has expired.")
-            viewer = await self._viewer(principal.proof)
+            viewer = viewer or await self._viewer(caller.proof, caller.rights)
         return RequestContext(
             database=self.resources.database,
             bus=self.resources.bus,
@@ -151,18 +180,19 @@ class RequestContexts:
             embedders=self.resources.embedders,
             files=self.resources.files,
             signed_in=viewer,
-            correlation_id=operation.correlation_id,
+            correlation_id=correlation_id,
             now=self.now,
             metrics=self.resources.metrics,
             issue_access=self.resources.issue_access,
             offering=self.offering,
             flows=self.resources.flows,
-            renew=lambda: self.context(principal, operation),
+            renew=lambda: self._made(caller, correlation_id),
         )
 
-    async def _viewer(self, proof: Proof) -> Viewer:
+    async def _viewer(self, proof: Proof, rights: Rights) -> Viewer:
         async with self.resources.database.read() as connection:
             viewer = await find_viewer(connection, proof)
+        rights.note(viewer)
         if viewer is None:
             raise Refusal(
                 RefusalCode.UNAUTHENTICATED,

@@ -2,20 +2,21 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Row, func, select, update
 
 from persistence.database import Connection, change, fetch, fetch_one
 from persistence.grants import in_force
 from persistence.keyset import Page, page
 from persistence.lifecycle.courses import GRANT, GrantEvent, GrantState
-from persistence.tables.identity import CustomRoleRow, RoleGrantRow, custom_roles, role_grants
+from persistence.tables.identity import CustomRoleRow, custom_roles, role_grants
 from persistence.visibility import Viewer, sees_custom_roles
 
 
 async def permissions_of(
-    connection: Connection, grants: Sequence[RoleGrantRow]
+    connection: Connection, grants: Sequence[Row[Any]]
 ) -> dict[UUID | None, set[str]]:
     """What the custom roles among these grants give, by course; None is the organization."""
     held = [(g.course_id, g.custom_role_id) for g in grants if g.custom_role_id is not None]

@@ -26,9 +26,13 @@ PAGE_EVENTS = 500
 
 @dataclass(frozen=True)
 class Tick:
-    """Nothing new: an occasion to look at what is not an event. `seq` is the last known."""
+    """Nothing new: an occasion to look at what is not an event. `seq` is the last known.
+
+    `behind_events` says that it comes right behind events, and nothing was hinted at since.
+    """
 
     seq: int
+    behind_events: bool = False
 
 
 Followed: TypeAlias = StreamEventRow | Tick
@@ -129,6 +133,8 @@ class _Follower:
         self._tail, self._cursor = tail, cursor
         self._page: deque[StreamEventRow] = deque()
         self._news: asyncio.Event | None = None
+        self._looked: asyncio.Event | None = None
+        """What was to be set next when the page was read."""
 
     def __aiter__(self) -> AsyncIterator[Followed]:
         return self
@@ -146,7 +152,10 @@ class _Follower:
             self._page.extend(await self._look())
             self._news = None if self._page else news
             if not self._page:
-                return Tick(max(self._cursor, self._tail.seq))
+                behind = self._looked is not None and not self._looked.is_set()
+                self._looked = None
+                return Tick(max(self._cursor, self._tail.seq), behind)
+            self._looked = news
         raise StopAsyncIteration
 
     async def _look(self) -> Sequence[StreamEventRow]:

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Text, bindparam, literal_column, select, t
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 
-from persistence.database import Connection
+from persistence.database import Connection, need_transaction
 from persistence.fusion import FEEDBACK, Ranked, candidates, fused
 from persistence.keyset import BadCursor, Page, decode_cursor, encode_cursor
 from persistence.scopes import PassageScope
@@ -57,9 +57,12 @@ class PassageRow:
 async def prepare(connection: Connection, scope: PassageScope) -> int:
     """Sets the transaction up for a search; about how many chunks are in scope.
 
+    Raises RuntimeError outside of one.
+
     The planner's estimate: to count the vectors of a large course takes longer than to find the
     nearest of them. Where it is wrong a search takes longer, and finds the same.
     """
+    need_transaction(connection)
     await connection.execute(
         text("""
         SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true),

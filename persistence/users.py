@@ -3,16 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, String, any_, cast, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, String, and_, any_, cast, func, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from persistence.api_tokens import token_in_force
 from persistence.break_glass import opened_courses
 from persistence.custom_roles import permissions_of
 from persistence.database import Connection, change, fetch, fetch_one
-from persistence.grants import grants_of, in_force
+from persistence.grants import in_force
 from persistence.identifiers import uuid7
 from persistence.lifecycle.courses import EnrollmentState
 from persistence.roles import Role
@@ -59,20 +60,14 @@ async def find_viewer(connection: Connection, proof: Proof) -> Viewer | None:
 
 
 async def _viewer(connection: Connection, proof: Proof) -> Viewer | None:
-    user = await fetch_one(connection, select(users).where(*_let_in(proof)), UserRow)
-    if user is None:
+    rows = (await connection.execute(_with_grants().where(*_let_in(proof)))).all()
+    if not rows:
         return None
     if proof.real_user_id is not None and not await _administers(connection, proof):
         return None
-    grants = await grants_of(connection, user.id)
-    enrolled = await connection.scalars(
-        select(enrollments.c.course_id).where(
-            enrollments.c.user_id == user.id,
-            enrollments.c.role == Role.STUDENT,
-            enrollments.c.state == EnrollmentState.ACTIVE,
-        )
-    )
-    courses: dict[Role, set[UUID]] = {Role.STUDENT: set(enrolled)}
+    user = rows[0]
+    grants = [row for row in rows if row.granted]
+    courses: dict[Role, set[UUID]] = {Role.STUDENT: set(user.studies or ())}
     for grant in grants:
         if grant.course_id is not None and grant.role is not None:
             courses.setdefault(Role(grant.role), set()).add(grant.course_id)
@@ -85,8 +80,8 @@ async def _viewer(connection: Connection, proof: Proof) -> Viewer | None:
         whole, custom_wide = set(), set()
     by_person = proof.scopes is None and proof.real_user_id is None
     return Viewer(
-        user_id=user.id,
-        organization_id=user.organization_id,
+        user_id=proof.user_id,
+        organization_id=proof.organization_id,
         email=user.email,
         name=user.name,
         expires_at=proof.expires_at,
@@ -103,10 +98,31 @@ async def _viewer(connection: Connection, proof: Proof) -> Viewer | None:
         scopes=proof.scopes,
         session_id=proof.session_id,
         api_token_id=proof.api_token_id,
-        opened=await opened_courses(connection, user.id, whole) if by_person else frozenset(),
+        opened=await opened_courses(connection, proof.user_id, whole) if by_person else frozenset(),
         custom=_by_permission(custom),
         custom_wide=frozenset(custom_wide),
         custom_roles=frozenset(g.custom_role_id for g in grants if g.custom_role_id is not None),
+    )
+
+
+def _with_grants() -> Select[Any]:
+    """A person with the courses they study in: a row for each of their grants in force, or one."""
+    studies = select(func.array_agg(enrollments.c.course_id)).where(
+        enrollments.c.user_id == users.c.id,
+        enrollments.c.role == Role.STUDENT,
+        enrollments.c.state == EnrollmentState.ACTIVE,
+    )
+    return select(
+        users.c.email,
+        users.c.name,
+        studies.scalar_subquery().label("studies"),
+        role_grants.c.id.is_not(None).label("granted"),
+        role_grants.c.role,
+        role_grants.c.custom_role_id,
+        role_grants.c.course_id,
+        role_grants.c.observed_student_id,
+    ).select_from(
+        users.outerjoin(role_grants, and_(role_grants.c.user_id == users.c.id, in_force()))
     )
 
 

@@ -30,6 +30,10 @@ class IssueAccess(Protocol):
 DataFlows = Callable[[Iterable[tuple[str, str]]], Sequence[DataFlow]]
 
 
+RIGHTS_SECONDS = 1.0
+"""What a subscription tells without a number is told under rights read so long ago at the most."""
+
+
 def utc_now() -> datetime:
     """The clock of the process, in UTC."""
     return datetime.now(UTC)

@@ -111,7 +111,7 @@ async def search_documents(
     model, vector = embedded
     scope = PassageScope(context.viewer.organization_id, courses, model, chosen)
     with _counted(context.metrics, "database", "api"):
-        async with context.database.read() as connection:
+        async with context.database.transaction() as connection:
             ranked = await retrieval.rank(connection, scope, asked, vector)
             page = retrieval.page_of(ranked, size, after)
             rows = await retrieval.passages(connection, scope, page.rows)
@@ -221,7 +221,7 @@ class CourseSearch:
         model, vector = embedded
         scope = PassageScope(self.organization_id, [self.course_id], model)
         with _counted(self.metrics, "database", self.caller):
-            async with self.database.read() as connection:
+            async with self.database.transaction() as connection:
                 rows = await retrieval.search(connection, scope, query, vector, limit)
         return [
             Passage(

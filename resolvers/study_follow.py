@@ -17,13 +17,10 @@ from persistence.tables.records import StreamEventRow
 from persistence.tables.study import AgentStepRow, MessageRow, StudySessionRow
 from resolvers.access import Permission, missing
 from resolvers.answer_text import AnswerChunk, AnswerText
-from resolvers.context import RequestContext
+from resolvers.context import RIGHTS_SECONDS, RequestContext
 from resolvers.global_ids import key_of
 from resolvers.refusals import Refusal, RefusalCode
 from resolvers.study import STEP
-
-RENEW_SECONDS = 1.0
-"""Chunks are told under rights read so long ago at the most; numbered events under fresh ones."""
 
 CATCH_UP_SECONDS = 0.25
 _CHUNKS = 1_024
@@ -161,6 +158,8 @@ class _Follower:
             await _stopped(coming, written)
 
     async def _happened(self, followed: Followed) -> AsyncIterator[StudyEvent]:
+        if isinstance(followed, Tick) and followed.behind_events:
+            return
         await self._renew()
         if isinstance(followed, Tick):
             if self._message is not None and self._message.state in study_tree.OPEN:
@@ -183,7 +182,7 @@ class _Follower:
             yield self.event(StudyEventKind.MESSAGE_STATE, self._seq, at=followed.at)
 
     async def _told(self, payload: Payload | None) -> AsyncIterator[StudyEvent]:
-        if time.monotonic() - self._renewed > RENEW_SECONDS:
+        if time.monotonic() - self._renewed > RIGHTS_SECONDS:
             await self._renew()
         if payload is None:
             async for event in self._caught_up():

@@ -137,7 +137,7 @@ async def measure(database: Database, sent: Sent, asked: Sequence[Question]) -> 
 
 
 async def _measure(database: Database, sent: Sent, question: Question, row: Row) -> None:
-    async with database.read() as connection:
+    async with database.transaction() as connection:
 
         async def product() -> list[UUID]:
             size = await retrieval.prepare(connection, question.scope)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -39,7 +40,7 @@ async def check_heard(bus: Bus, other: Bus) -> None:
 
 
 async def test_connecting_to_no_database_is_told_at_once(database: Database) -> None:
-    nowhere = Database(database.engine, "postgresql:///none?host=/nowhere")
+    nowhere = replace(database, direct_dsn="postgresql:///none?host=/nowhere")
     with pytest.raises(OSError, match="No such file"):
         async with open_postgres_bus(nowhere):
             pass

@@ -8,7 +8,13 @@ from sqlalchemy import event
 
 from persistence.bus import Bus
 from persistence.database import Database, open_database
-from persistence.followers import Followed, StreamFollowers, Tick, open_followers
+from persistence.followers import (
+    RIGHTS_TOPIC,
+    Followed,
+    StreamFollowers,
+    Tick,
+    open_followers,
+)
 from persistence.streams import Sequencer, append, stream_topic
 from persistence.tables.records import StreamKind
 from tests.persistence.conftest import Transport
@@ -76,9 +82,26 @@ async def test_past_and_future_come_once_and_in_order(
     await publish(database, bus, organization_id, stream, 5)
     async with followers.follow(stream, 2) as events:
         assert await until(events, 5) == [3, 4, 5]
-        assert await tick(events) == Tick(5)
+        assert await tick(events) == Tick(5, behind_events=True)
         await publish(database, bus, organization_id, stream, 3)
         assert await until(events, 8) == [6, 7, 8]
+
+
+async def test_a_hint_right_behind_events_is_told_as_one(
+    database: Database, bus: Bus, organization_id: UUID
+) -> None:
+    stream = uuid4()
+    await publish(database, bus, organization_id, stream, 1)
+    async with (
+        open_followers(database, bus, poll_seconds=3600) as followers,
+        followers.follow(stream, 0) as events,
+        followers.follow(stream, 1) as other,
+    ):
+        assert await tick(other) == Tick(1)
+        assert await until(events, 1) == [1]
+        await bus.publish(RIGHTS_TOPIC, {})
+        assert await tick(other) == Tick(1)
+        assert await tick(events) == Tick(1)
 
 
 async def test_a_follower_that_is_ahead_waits_for_its_turn(

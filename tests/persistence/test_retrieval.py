@@ -47,7 +47,7 @@ async def search(
             [course_id or study_world.course_id],
             model or study_world.embedder.name,
         )
-        async with study_world.database.read() as connection:
+        async with study_world.database.transaction() as connection:
             return list(await retrieval.search(connection, scope, query, vector, limit))
 
     return run
@@ -144,7 +144,7 @@ async def test_what_hnsw_misses_is_found_by_comparing(study_world: StudyWorld) -
     await world.ingest()
     (vector,) = await world.embedder.embed([QUESTION])
     scope = PassageScope(world.organization_id, [world.course_id], world.embedder.name)
-    async with world.database.read() as connection:
+    async with world.database.transaction() as connection:
         await retrieval.prepare(connection, scope)
         wanted = await retrieval.nearest(connection, scope, vector, 10, exact=True)
         await connection.execute(text("SET LOCAL hnsw.iterative_scan = off"))
