@@ -11,9 +11,9 @@ from persistence import retention
 from persistence.audit_chain import seal
 from persistence.budgets import fullest
 from persistence.jobs import JobRunner, prune_log, queued_counts
+from persistence.reservations import settle_lost
 from persistence.stalled import end_stalled
 from persistence.streams import Sequencer
-from persistence.usage import settle_lost
 from resolvers.budgets import month_of
 from resolvers.context import utc_now
 from resolvers.documents import INGEST, INGEST_LARGE

@@ -56,7 +56,7 @@ class Database:
 
     engine: AsyncEngine
     direct_dsn: str
-    reads: AsyncEngine
+    autocommit: AsyncEngine
     """The same pool, without transactions."""
 
     @asynccontextmanager
@@ -79,7 +79,13 @@ class Database:
 
         There is no transaction, which would cost two more round trips and show the same.
         """
-        async with self.reads.connect() as connection:
+        async with self.autocommit.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def statement(self) -> AsyncIterator[Connection]:
+        """A connection for a change that is one statement, which commits as it ends."""
+        async with self.autocommit.connect() as connection:
             yield connection
 
     def in_use(self) -> int:
@@ -143,8 +149,8 @@ async def open_database(
         },
     )
     try:
-        reads = engine.execution_options(isolation_level="AUTOCOMMIT")
-        yield Database(engine, direct_dsn or dsn, reads)
+        autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        yield Database(engine, direct_dsn or dsn, autocommit)
     finally:
         await engine.dispose()
 
@@ -171,14 +177,15 @@ async def add(connection: Connection, *rows: SQLModel) -> None:
     """Inserts rows of one table in one statement. Raises `Duplicate`."""
     if not rows:
         return
-    table = table_of(type(rows[0]))
-    server_made = {c.name for c in table.columns if c.server_default is not None or c.computed}
-    values: list[dict[str, Any]] = [
-        {c.name: getattr(row, c.name) for c in table.columns if c.name not in server_made}
-        for row in rows
-    ]
     with _duplicates():
-        await connection.execute(insert(table), values)
+        await connection.execute(insert(table_of(type(rows[0]))), list(map(values_of, rows)))
+
+
+def values_of(row: SQLModel) -> dict[str, Any]:
+    """What is written of a row: all but what the server makes."""
+    columns = table_of(type(row)).columns
+    written = [c.name for c in columns if c.server_default is None and not c.computed]
+    return {name: getattr(row, name) for name in written}
 
 
 async def change(connection: Connection, statement: Executable) -> None:

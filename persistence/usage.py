@@ -1,8 +1,8 @@
-"""The use of models: set aside before a request, settled after it, counted against budgets."""
+"""The use of models: each request, and what they add up to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
@@ -18,139 +18,18 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    update,
 )
-from sqlalchemy.dialects.postgresql import insert
 
-from persistence.budgets import Spent, limits_of, spent_in
-from persistence.database import Connection, add, fetch
-from persistence.identifiers import uuid7, uuid7_floor
+from persistence.database import Connection, fetch
+from persistence.identifiers import uuid7_floor
 from persistence.keyset import Page, page
 from persistence.tables.usage import (
     RUNNING,
     ModelUsageRow,
-    model_spendings,
     model_usages,
 )
 
 ANSWERED: Final = "ANSWERED"
-LOST: Final = "LOST"
-"""The process that made the request died; what was set aside counts as spent."""
-
-
-class OverBudget(Exception):
-    """A budget would be exceeded: of the owner, else of the course, or of its organization where
-    that is None.
-
-    `passing`: what requests under way have set aside is in the way, and not what is spent.
-    """
-
-    def __init__(
-        self, course_id: UUID | None, *, passing: bool = False, of_owner: bool = False
-    ) -> None:
-        super().__init__(course_id)
-        self.course_id = course_id
-        self.passing = passing
-        self.of_owner = of_owner
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """How a request ended."""
-
-    outcome: str
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    estimated: bool
-    cost_micros: int
-    milliseconds: int
-
-
-async def reserve(
-    connection: Connection,
-    usage: ModelUsageRow,
-    *,
-    monthly_micros: int | None,
-    owner_micros: int | None = None,
-) -> None:
-    """Sets `usage.reserved_micros` aside in its month; `monthly_micros` is the budget of an
-    organization that has no row of its own, `owner_micros` that of the usage's owner in all.
-
-    Raises `OverBudget`, after which the transaction must end without a commit. The organization's
-    sum is locked before the course's, always.
-    """
-    courses = [] if usage.course_id is None else [usage.course_id]
-    limits = await limits_of(connection, usage.organization_id, courses)
-    for course_id in (None, *courses):
-        usual = monthly_micros if course_id is None else None
-        await _set_aside(connection, usage, course_id, limits.get(course_id, usual))
-    if owner_micros is not None:  # under the lock of the organization's sum
-        spent, reserved = await _held_by(connection, usage.owner_id)
-        left = owner_micros - spent - usage.reserved_micros
-        if reserved > left:
-            raise OverBudget(usage.course_id, passing=left >= 0, of_owner=True)
-    await add(connection, usage)
-
-
-async def settle(connection: Connection, usage_id: UUID, settled: Settled) -> bool:
-    """Replaces what was set aside by what it cost; False when that was done before."""
-    row = (
-        await connection.execute(
-            update(model_usages)
-            .where(model_usages.c.id == usage_id, model_usages.c.outcome == RUNNING)
-            .values(
-                outcome=settled.outcome,
-                input_tokens=settled.input_tokens,
-                output_tokens=settled.output_tokens,
-                cached_tokens=settled.cached_tokens,
-                estimated=settled.estimated,
-                cost_micros=settled.cost_micros,
-                milliseconds=settled.milliseconds,
-            )
-            .returning(
-                model_usages.c.organization_id,
-                model_usages.c.course_id,
-                model_usages.c.month,
-                model_usages.c.reserved_micros,
-            )
-        )
-    ).first()
-    if row is None:
-        return False
-    for course_id in (None,) if row.course_id is None else (None, row.course_id):
-        await connection.execute(
-            update(model_spendings)
-            .where(
-                model_spendings.c.organization_id == row.organization_id,
-                model_spendings.c.course_id.is_not_distinct_from(course_id),
-                model_spendings.c.month == row.month,
-            )
-            .values(
-                spent_micros=model_spendings.c.spent_micros + settled.cost_micros,
-                reserved_micros=model_spendings.c.reserved_micros - row.reserved_micros,
-            )
-        )
-    return True
-
-
-async def settle_lost(connection: Connection, older_than: timedelta, limit: int) -> int:
-    """Settles requests whose process died, at what was set aside for them; how many."""
-    rows = await fetch(
-        connection,
-        select(model_usages)
-        .where(
-            model_usages.c.outcome == RUNNING,
-            model_usages.c.created_at < func.now() - older_than,
-        )
-        .order_by(model_usages.c.organization_id, model_usages.c.course_id)
-        .limit(limit),
-        ModelUsageRow,
-    )
-    for row in rows:
-        ended = Settled(LOST, 0, 0, 0, True, row.reserved_micros, 0)
-        await settle(connection, row.id, ended)
-    return len(rows)
 
 
 async def usages_of(connection: Connection, owner_id: UUID) -> Sequence[ModelUsageRow]:
@@ -293,46 +172,3 @@ def _wanted(wanted: UsageFilter) -> ColumnElement[bool]:
     if wanted.until is not None:
         conditions.append(table.id < uuid7_floor(wanted.until))
     return and_(*conditions)
-
-
-async def _held_by(connection: Connection, owner_id: UUID) -> tuple[int, int]:
-    """What an owner's requests have cost, and what is set aside for those that run."""
-    runs = model_usages.c.outcome == RUNNING
-    cost, reserved = model_usages.c.cost_micros, model_usages.c.reserved_micros
-    found = await connection.execute(
-        select(
-            func.coalesce(func.sum(cost).filter(~runs), 0),
-            func.coalesce(func.sum(reserved).filter(runs), 0),
-        ).where(model_usages.c.owner_id == owner_id)
-    )
-    spent, held = found.one()
-    return int(spent), int(held)
-
-
-async def _set_aside(
-    connection: Connection, usage: ModelUsageRow, course_id: UUID | None, budget: int | None
-) -> None:
-    most = usage.reserved_micros
-    if budget is not None and most > budget:
-        raise OverBudget(course_id)
-    statement = insert(model_spendings).values(
-        id=uuid7(),
-        organization_id=usage.organization_id,
-        course_id=course_id,
-        month=usage.month,
-        spent_micros=0,
-        reserved_micros=most,
-    )
-    held = model_spendings.c.spent_micros + model_spendings.c.reserved_micros
-    result = await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["organization_id", "course_id", "month"],
-            set_={"reserved_micros": model_spendings.c.reserved_micros + most},
-            where=None if budget is None else held + most <= budget,
-        )
-    )
-    if result.rowcount == 0 and budget is not None:
-        courses = [] if course_id is None else [course_id]
-        spent = await spent_in(connection, usage.organization_id, courses, usage.month)
-        so_far = spent.get(course_id, Spent()).micros
-        raise OverBudget(course_id, passing=so_far + most <= budget)

@@ -10,12 +10,14 @@ from uuid import UUID
 from agents.models.names import STUDY_ROLES, SeatName
 from agents.models.ports import Attempt, BudgetExceeded, Purse
 from agents.models.tokens import CountedUsage
+from persistence import reservations
 from persistence import usage as book
 from persistence.database import Database
 from persistence.keyset import Page
+from persistence.reservations import OverBudget, Settled
 from persistence.tables.courses import CourseRow
 from persistence.tables.usage import ModelUsageRow
-from persistence.usage import Dimension, OverBudget, Settled, UsageFilter, UsageTotal
+from persistence.usage import Dimension, UsageFilter, UsageTotal
 from resolvers import checks, courses, grading, study, users
 from resolvers.access import Permission
 from resolvers.budgets import month_of
@@ -61,8 +63,13 @@ class DatabaseUsage:
             currency=self.currency,
         )
         try:
-            async with self.database.transaction() as connection:
-                await book.reserve(
+            opened = (
+                self.database.transaction
+                if account.most_micros is not None
+                else self.database.statement
+            )
+            async with opened() as connection:
+                await reservations.reserve(
                     connection,
                     row,
                     monthly_micros=self.monthly_micros,
@@ -91,8 +98,8 @@ class DatabaseUsage:
             cost_micros,
             min(milliseconds, MOST_TOKENS),
         )
-        async with self.database.transaction() as connection:
-            await book.settle(connection, reserved, settled)
+        async with self.database.statement() as connection:
+            await reservations.settle(connection, reserved, settled)
 
 
 class UsageScope(StrEnum):

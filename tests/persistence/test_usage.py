@@ -8,14 +8,14 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from persistence import usage
+from persistence import reservations
 from persistence.budgets import fullest, set_limit, spent_in
 from persistence.database import Database, add
 from persistence.model_choices import choices_of, choose
+from persistence.reservations import OverBudget, Settled
 from persistence.tables.courses import CourseRow
 from persistence.tables.identity import OrganizationRow
 from persistence.tables.usage import ModelUsageRow
-from persistence.usage import OverBudget, Settled
 
 MONTH = date(2026, 3, 1)
 
@@ -51,9 +51,9 @@ async def reserve(
         month=MONTH,
         reserved_micros=micros,
     )
-    async with database.transaction() as connection:
-        most = owner[1] if owner else None
-        await usage.reserve(connection, row, monthly_micros=monthly, owner_micros=most)
+    most = owner[1] if owner else None
+    async with database.transaction() if owner else database.statement() as connection:
+        await reservations.reserve(connection, row, monthly_micros=monthly, owner_micros=most)
     return row.id
 
 
@@ -73,8 +73,8 @@ async def test_what_is_set_aside_becomes_what_it_cost_once(database, course):
     key = await reserve(database, course, 500)
     assert await sums(database, course) == (0, 500)
     async with database.transaction() as connection:
-        assert await usage.settle(connection, key, ended(120))
-        assert not await usage.settle(connection, key, ended(120))
+        assert await reservations.settle(connection, key, ended(120))
+        assert not await reservations.settle(connection, key, ended(120))
     assert await sums(database, course) == (120, 0)
 
 
@@ -105,7 +105,7 @@ async def test_what_one_owner_may_cost_counts_over_months_and_failed_calls(datab
     assert len(kept) == 3
     async with database.transaction() as connection:
         for key in kept:
-            await usage.settle(connection, key, ended(250))
+            await reservations.settle(connection, key, ended(250))
         await connection.execute(text("UPDATE model_usage SET month = '2025-01-01'"))
     with pytest.raises(OverBudget):
         await reserve(database, course, 300, owner=owner)
@@ -121,7 +121,7 @@ async def test_it_says_whose_budget_it_is_and_whether_waiting_helps(database, co
         await reserve(database, course, 300, monthly=1_000)
     assert (waits.value.course_id, waits.value.passing) == (course.id, True)
     async with database.transaction() as connection:
-        await usage.settle(connection, key, ended(200))
+        await reservations.settle(connection, key, ended(200))
     with pytest.raises(OverBudget) as over:
         await reserve(database, course, 300, monthly=1_000)
     assert (over.value.course_id, over.value.passing) == (course.id, False)
@@ -165,10 +165,10 @@ async def test_what_a_dead_process_set_aside_is_taken_as_spent(database, course)
             {"id": key},
         )
     async with database.transaction() as connection:
-        assert await usage.settle_lost(connection, timedelta(hours=1), 100) == 1
+        assert await reservations.settle_lost(connection, timedelta(hours=1), 100) == 1
     assert await sums(database, course) == (500, 70)
     async with database.transaction() as connection:
-        assert await usage.settle(connection, alive, ended(7))
+        assert await reservations.settle(connection, alive, ended(7))
     assert await sums(database, course) == (507, 0)
 
 
