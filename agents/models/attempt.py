@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -210,20 +210,36 @@ class Attempting:
             server.limit.answered(self.gateway.clock() - self.began)
             yield result
             return
-        stream = client.create_stream(request.messages, **request.options())
-        first = True
-        async with aclosing(stream):
-            while True:
-                async with self._in_time(request):
-                    item = await anext(stream, None)
-                if item is None:
-                    return
-                if first:
-                    first = False
-                    server.limit.answered(self.gateway.clock() - self.began)
-                if isinstance(item, str):
-                    self.characters += len(item)
-                yield item
+        with self._ended_in_time(request) as token:
+            options = request.options() | {"cancellation_token": token}
+            first = True
+            async with aclosing(client.create_stream(request.messages, **options)) as stream:
+                async for item in stream:
+                    if first:
+                        first = False
+                        server.limit.answered(self.gateway.clock() - self.began)
+                    if isinstance(item, str):
+                        self.characters += len(item)
+                    yield item
+
+    @contextmanager
+    def _ended_in_time(self, request: Request) -> Iterator[CancellationToken]:
+        """What ends a stream at the deadline, or with the request: one timer, not one an item."""
+        token, late = CancellationToken(), CancellationToken()
+        late.add_callback(token.cancel)
+        if request.token is not None:
+            request.token.add_callback(token.cancel)
+        seconds = max(0.0, request.deadline - self.gateway.clock())
+        timer = asyncio.get_running_loop().call_later(seconds, late.cancel)
+        try:
+            yield token
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not late.is_cancelled() or (task is not None and task.cancelling()):
+                raise
+            raise ModelFailure(FailureKind.TIMEOUT, str(self.name)) from None
+        finally:
+            timer.cancel()
 
     def _answered(self, request: Request, result: CreateResult, price: Price) -> None:
         """Takes note of an answer. Raises ModelFailure where it is not what was asked for."""
