@@ -1,10 +1,11 @@
 """The tree of a session's messages: branches read, grown and chosen."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, Select, func, literal, select, update
+from sqlalchemy import CTE, Select, func, select, update
 from sqlalchemy.orm import aliased
 
 from persistence import leases
@@ -63,30 +64,27 @@ async def message_in(
     )
 
 
-async def has_open_reply(connection: Connection, session_id: UUID) -> bool:
-    """Whether a reply of the session is still to come."""
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a session's limits are measured by: whether a reply is still to come, how many messages
+    there are on all branches, and how many branches start where a message shall be added."""
+
+    waits: bool
+    messages: int
+    branches: int
+
+
+async def room(connection: Connection, session_id: UUID, parent_id: UUID | None) -> Room:
+    """Of a session, for what shall follow `parent_id`; None for a first question."""
+    follows = messages.c.parent_id.is_not_distinct_from(parent_id)
     found = await connection.execute(
-        select(literal(1)).where(messages.c.session_id == session_id, messages.c.state.in_(OPEN))
+        select(
+            func.coalesce(func.bool_or(messages.c.state.in_(OPEN)), False),
+            func.count(),
+            func.count().filter(follows),
+        ).where(messages.c.session_id == session_id)
     )
-    return found.first() is not None
-
-
-async def size(connection: Connection, session_id: UUID) -> int:
-    """How many messages the session has, on all its branches."""
-    found = await connection.execute(
-        select(func.count()).select_from(messages).where(messages.c.session_id == session_id)
-    )
-    return found.scalar_one()
-
-
-async def branches_below(connection: Connection, session_id: UUID, parent_id: UUID | None) -> int:
-    """How many messages follow this one directly; how many first questions there are, for None."""
-    found = await connection.execute(
-        select(func.count())
-        .select_from(messages)
-        .where(messages.c.session_id == session_id, messages.c.parent_id == parent_id)
-    )
-    return found.scalar_one()
+    return Room(*found.one())
 
 
 async def add_question(
@@ -103,25 +101,31 @@ async def add_question(
         text=text,
         state=MessageState.COMPLETE,
     )
-    await add(connection, question)
-    return await add_reply(connection, session, question.id)
+    reply = _reply(session, question.id, question.ordinal + 1)
+    await add(connection, question, reply)
+    await show_branch(connection, session.id, reply.id)
+    return reply
 
 
 async def add_reply(
     connection: Connection, session: StudySessionRow, question_id: UUID
 ) -> MessageRow:
     """A QUEUED reply to a question, the end of the active branch. Under `lock_session`."""
-    reply = MessageRow(
-        organization_id=session.organization_id,
-        course_id=session.course_id,
-        session_id=session.id,
-        ordinal=await _next_ordinal(connection, session.id),
-        author=Author.TUTOR,
-        parent_id=question_id,
-    )
+    reply = _reply(session, question_id, await _next_ordinal(connection, session.id))
     await add(connection, reply)
     await show_branch(connection, session.id, reply.id)
     return reply
+
+
+def _reply(session: StudySessionRow, question_id: UUID, ordinal: int) -> MessageRow:
+    return MessageRow(
+        organization_id=session.organization_id,
+        course_id=session.course_id,
+        session_id=session.id,
+        ordinal=ordinal,
+        author=Author.TUTOR,
+        parent_id=question_id,
+    )
 
 
 async def _next_ordinal(connection: Connection, session_id: UUID) -> int:

@@ -200,7 +200,7 @@ class Answer:
 
     async def renew(self) -> bool:
         """Extends the lease; False when it is lost."""
-        async with self._resources.database.transaction() as connection:
+        async with self._resources.database.statement() as connection:
             return await leases.renew(
                 connection, messages, self._id, self._fence, self._resources.lease_seconds
             )

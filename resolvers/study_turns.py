@@ -157,19 +157,19 @@ async def _has_room(
     transaction: Transaction, session: StudySessionRow, parent_id: UUID | None, *, adding: int
 ) -> None:
     """Raises `Refusal` while a reply is still to come, and where a limit is reached."""
-    connection = transaction.connection
-    if await study_tree.has_open_reply(connection, session.id):
+    room = await study_tree.room(transaction.connection, session.id, parent_id)
+    if room.waits:
         raise Refusal(
             RefusalCode.INVALID_STATE,
             "The tutor is still answering the last question. Wait for it, or cancel it.",
             _SESSION if adding == 2 else _MESSAGE,
         )
-    if await study_tree.size(connection, session.id) + adding > MOST_MESSAGES:
+    if room.messages + adding > MOST_MESSAGES:
         raise Refusal(
             RefusalCode.LIMIT_EXCEEDED,
             f"A study session has up to {MOST_MESSAGES} messages. Go on in a new session.",
         )
-    if await study_tree.branches_below(connection, session.id, parent_id) >= MOST_BRANCHES:
+    if room.branches >= MOST_BRANCHES:
         raise Refusal(
             RefusalCode.LIMIT_EXCEEDED,
             f"Up to {MOST_BRANCHES} branches start at one message. Go on in one of them.",
