@@ -29,19 +29,18 @@ async def add_steps(
 
     The caller has locked the message, so that its steps get their places one by one.
     """
-    found = await connection.execute(
-        select(func.coalesce(func.max(agent_steps.c.ordinal) + 1, 0)).where(
-            agent_steps.c.message_id == message_id
-        )
+    following = (
+        select(func.coalesce(func.max(agent_steps.c.ordinal) + 1, 0))
+        .where(agent_steps.c.message_id == message_id)
+        .scalar_subquery()
     )
-    ordinal = int(found.scalar_one())
     written: list[UUID] = []
     for step in steps:
         statement = insert(agent_steps).values(
             id=uuid7(),
             organization_id=organization_id,
             message_id=message_id,
-            ordinal=ordinal + len(written),
+            ordinal=following,
             key=step.key,
             kind=step.kind,
             detail=step.detail,
