@@ -1,8 +1,9 @@
 """The use of models: set aside before a request, settled after it, counted against budgets."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
@@ -36,6 +37,8 @@ from persistence.tables.usage import (
 ANSWERED: Final = "ANSWERED"
 LOST: Final = "LOST"
 """The process that made the request died; what was set aside counts as spent."""
+
+_PURSE: Final = (model_usages.c.organization_id, model_usages.c.course_id, model_usages.c.month)
 
 
 class OverBudget(Exception):
@@ -94,63 +97,98 @@ async def reserve(
 
 
 async def settle(connection: Connection, usage_id: UUID, settled: Settled) -> bool:
-    """Replaces what was set aside by what it cost; False when that was done before."""
-    row = (
-        await connection.execute(
-            update(model_usages)
-            .where(model_usages.c.id == usage_id, model_usages.c.outcome == RUNNING)
-            .values(
-                outcome=settled.outcome,
-                input_tokens=settled.input_tokens,
-                output_tokens=settled.output_tokens,
-                cached_tokens=settled.cached_tokens,
-                estimated=settled.estimated,
-                cost_micros=settled.cost_micros,
-                milliseconds=settled.milliseconds,
+    """Replaces what was set aside by what it cost; False when that was done before.
+
+    A process that was taken for dead, and only stood still, replaces the guess as well.
+    """
+    for before in (RUNNING, LOST):
+        row = (
+            await connection.execute(
+                update(model_usages)
+                .where(model_usages.c.id == usage_id, model_usages.c.outcome == before)
+                .values(
+                    outcome=settled.outcome,
+                    input_tokens=settled.input_tokens,
+                    output_tokens=settled.output_tokens,
+                    cached_tokens=settled.cached_tokens,
+                    estimated=settled.estimated,
+                    cost_micros=settled.cost_micros,
+                    milliseconds=settled.milliseconds,
+                )
+                .returning(*_PURSE, model_usages.c.reserved_micros)
             )
-            .returning(
-                model_usages.c.organization_id,
-                model_usages.c.course_id,
-                model_usages.c.month,
-                model_usages.c.reserved_micros,
-            )
-        )
-    ).first()
-    if row is None:
-        return False
-    for course_id in (None,) if row.course_id is None else (None, row.course_id):
-        await connection.execute(
-            update(model_spendings)
-            .where(
-                model_spendings.c.organization_id == row.organization_id,
-                model_spendings.c.course_id.is_not_distinct_from(course_id),
-                model_spendings.c.month == row.month,
-            )
-            .values(
-                spent_micros=model_spendings.c.spent_micros + settled.cost_micros,
-                reserved_micros=model_spendings.c.reserved_micros - row.reserved_micros,
-            )
-        )
-    return True
+        ).first()
+        if row is None:
+            continue
+        *purse, reserved = row
+        if before == RUNNING:
+            await _book(connection, *purse, spent=settled.cost_micros, freed=reserved)
+        else:
+            await _book(connection, *purse, spent=settled.cost_micros - reserved, freed=0)
+        return True
+    return False
 
 
 async def settle_lost(connection: Connection, older_than: timedelta, limit: int) -> int:
     """Settles requests whose process died, at what was set aside for them; how many."""
-    rows = await fetch(
-        connection,
-        select(model_usages)
-        .where(
-            model_usages.c.outcome == RUNNING,
-            model_usages.c.created_at < func.now() - older_than,
-        )
-        .order_by(model_usages.c.organization_id, model_usages.c.course_id)
-        .limit(limit),
-        ModelUsageRow,
+    return await _give_up(connection, model_usages.c.created_at < func.now() - older_than, limit)
+
+
+async def settle_taken_over(connection: Connection, owner_ids: Sequence[UUID]) -> None:
+    """Settles, likewise, the requests for tasks, messages and documents whose worker is gone.
+
+    The last thing a transaction does: it locks the sums of their organizations.
+    """
+    if owner_ids:
+        await _give_up(connection, model_usages.c.owner_id.in_(owner_ids))
+
+
+async def _give_up(
+    connection: Connection, gone: ColumnElement[bool], limit: int | None = None
+) -> int:
+    held = (
+        select(model_usages.c.id)
+        .where(model_usages.c.outcome == RUNNING, gone)
+        .limit(limit)
+        .with_for_update(skip_locked=True)  # one that is being settled is not lost
     )
-    for row in rows:
-        ended = Settled(LOST, 0, 0, 0, True, row.reserved_micros, 0)
-        await settle(connection, row.id, ended)
-    return len(rows)
+    rows = await connection.execute(
+        update(model_usages)
+        .where(model_usages.c.id.in_(held))
+        .values(outcome=LOST, estimated=True, cost_micros=model_usages.c.reserved_micros)
+        .returning(*_PURSE, model_usages.c.reserved_micros)
+    )
+    sums: Counter[tuple[UUID, UUID | None, date]] = Counter()
+    for organization_id, course_id, month, reserved in (found := rows.all()):
+        sums[organization_id, course_id, month] += reserved
+    for purse in sorted(sums, key=str):
+        await _book(connection, *purse, spent=sums[purse], freed=sums[purse])
+    return len(found)
+
+
+async def _book(
+    connection: Connection,
+    organization_id: UUID,
+    course_id: UUID | None,
+    month: date,
+    *,
+    spent: int,
+    freed: int,
+) -> None:
+    """Moves a month's sums: the organization's first, always."""
+    for scope in (None,) if course_id is None else (None, course_id):
+        await connection.execute(
+            update(model_spendings)
+            .where(
+                model_spendings.c.organization_id == organization_id,
+                model_spendings.c.course_id.is_not_distinct_from(scope),
+                model_spendings.c.month == month,
+            )
+            .values(
+                spent_micros=model_spendings.c.spent_micros + spent,
+                reserved_micros=model_spendings.c.reserved_micros - freed,
+            )
+        )
 
 
 async def usages_of(connection: Connection, owner_id: UUID) -> Sequence[ModelUsageRow]:
