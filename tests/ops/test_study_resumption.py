@@ -1,11 +1,12 @@
 """Answers a language model writes: their worker dies, they are cancelled, two tabs follow them."""
 
 import asyncio
-import logging
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests import study_api as api
 from tests.agents.models.openai_server import openai_server
 from tests.agents.models.protocol_server import Request
 from tests.agents.models.team_replies import TEXT
-from tests.model_world import ModelWorld, Place, asked_by, model_world, working_process
+from tests.model_world import ModelWorld, Place, asked_by, by_openai, model_world, working_process
 from tests.schema.test_study import uploaded
 from tests.study_api import (
     is_chunk,
@@ -34,9 +35,9 @@ from tests.study_world import MATERIAL
 from tests.world import STUDENTS
 
 ANN = STUDENTS[0]
-logger = logging.getLogger(__name__)
 QUESTION = "What happens when the time to live of a packet reaches zero?"
 BEFORE_GATE = 2
+STREAMS = 50
 
 
 @dataclass(frozen=True)
@@ -153,11 +154,9 @@ async def test_a_cancel_ends_the_call_and_says_what_was_spent(held: Held) -> Non
             reply = (await ann.change(api.ASK, sessionId=session, text=QUESTION))["id"]
             await until(events, [], is_chunk)
             assert not held.made.server.left.is_set()
-            started = asyncio.get_running_loop().time()
             cancelled = await ann.change(api.CANCEL, messageId=reply)
             async with asyncio.timeout(10):
                 await held.made.server.left.wait()
-            logger.info("ended after %.3f s", asyncio.get_running_loop().time() - started)
             await until(events, [], is_complete)
         assert cancelled["usage"] == {"calls": 1, "costMicros": 18}
         found = await api.node(ann, api.MESSAGE, reply)
@@ -168,6 +167,38 @@ async def test_a_cancel_ends_the_call_and_says_what_was_spent(held: Held) -> Non
         again = await api.answered(ann, api.REGENERATE, messageId=reply)
         assert (again["state"], again["text"]) == ("COMPLETE", TEXT)
         assert again["usage"]["calls"] == 3
+
+
+async def test_a_cancel_among_fifty_streams_ends_its_call_alone(held: Held) -> None:
+    server, course_id = held.made.server, held.made.world.course_id
+    streams: dict[int, int] = {}
+
+    async def pace(request: Request, events: int) -> None:
+        if asked_by(request)[0] != "tutor":
+            await held.gate.wait()
+            return
+        streams[id(request)] = events
+        await asyncio.sleep(0.15)
+
+    server.pace, server.usual = pace, partial(by_openai, pieces=125)
+    async with working_process(held.made.settings, ASSAY_STUDY_CONCURRENCY=str(STREAMS)):
+        ann, session = await begun(held)
+        sessions = [session, *[await api.opened(ann, course_id) for _ in range(STREAMS - 1)]]
+        replies = [
+            (await ann.change(api.ASK, sessionId=one, text=QUESTION))["id"] for one in sessions
+        ]
+        held.gate.set()
+        async with asyncio.timeout(60):
+            while sum(events > 1 for events in streams.values()) < STREAMS:  # noqa: ASYNC110 - another process's doing
+                await asyncio.sleep(0.02)
+        assert not server.left.is_set()
+        started = asyncio.get_running_loop().time()
+        await ann.change(api.CANCEL, messageId=replies[STREAMS // 2])
+        async with asyncio.timeout(10):
+            await server.left.wait()
+        took = asyncio.get_running_loop().time() - started
+        assert server.open_now == STREAMS - 1
+    sys.stdout.write(f"\none of {STREAMS} streams ended {took:.3f} s after its cancel was sent\n")
 
 
 async def test_two_tabs_on_two_replicas_share_one_generation(held: Held) -> None:

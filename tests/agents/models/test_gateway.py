@@ -14,6 +14,7 @@ from autogen_core.models import CreateResult, UserMessage
 from pydantic import BaseModel
 
 from agents.models.catalogue import Catalogue, OfferedModel
+from agents.models.concurrency import AdaptiveLimit
 from agents.models.failures import FailureKind, ModelFailure
 from agents.models.gateway import Gateway, GatewayClient, GatewayPolicy
 from agents.models.names import model_name
@@ -418,6 +419,22 @@ async def test_a_429_lowers_the_number_of_calls_at_once(ways):
     made.gemini.then(gemini.fails(429, "RESOURCE_EXHAUSTED", delay="0.01s"))
     await made.client().create(ASKED)
     assert made.gateway.server(model_name(made.names[0])).limit.limit < before
+
+
+async def test_a_servers_limit_grows_with_each_answer_until_it_has_too_much_to_do():
+    limit = AdaptiveLimit(200, lambda: 10.0)
+    running = [asyncio.ensure_future(limit.enter()) for _ in range(50)]
+    await asyncio.sleep(0)
+    assert sum(one.done() for one in running) == 32
+    for _ in range(18):
+        limit.answered(0.1)
+    await asyncio.gather(*running)
+    limit.congested()
+    lowered = limit.limit
+    assert lowered == 35
+    for _ in range(18):
+        limit.answered(0.1)
+    assert limit.limit == lowered
 
 
 async def test_no_more_than_the_limit_run_at_once(ways):
