@@ -76,6 +76,18 @@ class Account:
     most_micros: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """The response to one request, as JSON, and what it cost (micro-units, as in `Called`)."""
+
+    request_hash: str
+    response: str
+    provider: str
+    model: str
+    usage: Usage = Usage()
+    cost_micros: int = 0
+
+
 class Ledger(Protocol):
     """The paid calls of one owner and generation (one grading task, one study message)."""
 
@@ -83,17 +95,7 @@ class Ledger(Protocol):
         """The committed response of this step to this request, or None."""
         ...
 
-    async def record(
-        self,
-        step_key: str,
-        request_hash: str,
-        response: str,
-        *,
-        provider: str,
-        model: str,
-        usage: Usage,
-        cost_micros: int,
-    ) -> None:
+    async def record(self, step_key: str, paid: Paid) -> None:
         """Commit a response. May raise when the lease is lost; the team lets that through."""
         ...
 
@@ -122,17 +124,15 @@ async def through_ledger(
     if committed is not None:
         return response_type.model_validate_json(committed)
     called = await call()
-    record = asyncio.ensure_future(
-        ledger.record(
-            step_key,
-            digest,
-            called.response.model_dump_json(),
-            provider=called.provider,
-            model=called.model,
-            usage=called.usage,
-            cost_micros=called.cost_micros,
-        )
+    paid = Paid(
+        digest,
+        called.response.model_dump_json(),
+        called.provider,
+        called.model,
+        called.usage,
+        called.cost_micros,
     )
+    record = asyncio.ensure_future(ledger.record(step_key, paid))
     try:
         await asyncio.shield(record)
     except asyncio.CancelledError:

@@ -5,14 +5,14 @@ no transaction around it: the lock is held while the server runs it, however bus
 organization's row is locked before its course's, always.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
-    CTE,
     BindParameter,
     ColumnElement,
     Executable,
@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from persistence.database import Connection, fetch, need_transaction, values_of
+from persistence.database import Connection, need_transaction, values_of
 from persistence.identifiers import uuid7
 from persistence.tables.usage import (
     RUNNING,
@@ -40,6 +40,8 @@ from persistence.tables.usage import (
 
 LOST: Final = "LOST"
 """The process that made the request died; what was set aside counts as spent."""
+
+_PURSE: Final = (model_usages.c.organization_id, model_usages.c.course_id, model_usages.c.month)
 
 
 class OverBudget(Exception):
@@ -100,28 +102,63 @@ async def reserve(
 
 
 async def settle(connection: Connection, usage_id: UUID, settled: Settled) -> bool:
-    """Replaces what was set aside by what it cost; False when that was done before."""
+    """Replaces what was set aside by what it cost; False when that was done before.
+
+    A process that was taken for dead, and only stood still, replaces the guess as well.
+    """
     given = {"usage": usage_id, **{f"new_{k}": v for k, v in asdict(settled).items()}}
     return bool(await connection.scalar(_SETTLE, given))
 
 
 async def settle_lost(connection: Connection, older_than: timedelta, limit: int) -> int:
     """Settles requests whose process died, at what was set aside for them; how many."""
-    rows = await fetch(
-        connection,
-        select(model_usages)
-        .where(
-            model_usages.c.outcome == RUNNING,
-            model_usages.c.created_at < func.now() - older_than,
-        )
-        .order_by(model_usages.c.organization_id, model_usages.c.course_id)
-        .limit(limit),
-        ModelUsageRow,
+    return await _give_up(connection, model_usages.c.created_at < func.now() - older_than, limit)
+
+
+async def settle_taken_over(connection: Connection, owner_ids: Sequence[UUID]) -> None:
+    """Settles, likewise, the requests for tasks, messages and documents whose worker is gone.
+
+    The last thing a transaction does: it locks the sums of their organizations.
+    """
+    if owner_ids:
+        await _give_up(connection, model_usages.c.owner_id.in_(owner_ids))
+
+
+async def _give_up(
+    connection: Connection, gone: ColumnElement[bool], limit: int | None = None
+) -> int:
+    held = (
+        select(model_usages.c.id)
+        .where(model_usages.c.outcome == RUNNING, gone)
+        .limit(limit)
+        .with_for_update(skip_locked=True)  # one that is being settled is not lost
     )
-    for row in rows:
-        ended = Settled(LOST, 0, 0, 0, True, row.reserved_micros, 0)
-        await settle(connection, row.id, ended)
-    return len(rows)
+    reserved = model_usages.c.reserved_micros
+    rows = await connection.execute(
+        update(model_usages)
+        .where(model_usages.c.id.in_(held))
+        .values(outcome=LOST, estimated=True, cost_micros=reserved)
+        .returning(*_PURSE, reserved)
+    )
+    sums: Counter[tuple[UUID, UUID | None, date]] = Counter()
+    for *purse, micros in (found := rows.all()):
+        sums[*purse] += micros
+    for organization_id, course_id, month in sorted(sums, key=str):
+        for scope in (None,) if course_id is None else (None, course_id):
+            micros = sums[organization_id, course_id, month]
+            await connection.execute(
+                update(model_spendings)
+                .where(
+                    model_spendings.c.organization_id == organization_id,
+                    model_spendings.c.course_id.is_not_distinct_from(scope),
+                    model_spendings.c.month == month,
+                )
+                .values(
+                    spent_micros=model_spendings.c.spent_micros + micros,
+                    reserved_micros=model_spendings.c.reserved_micros - micros,
+                )
+            )
+    return len(found)
 
 
 async def _rows(
@@ -213,48 +250,45 @@ def _reserving() -> Select[Any]:
 
 def _settling() -> Select[Any]:
     """How many requests it ended: one, or none that ended before."""
+    columns, sums = model_usages.c, model_spendings.c
     new = {
         c.name: bindparam(f"new_{c.name}", type_=c.type)
-        for c in model_usages.c
+        for c in columns
         if c.name in Settled.__dataclass_fields__
     }
-    ended: CTE = (
-        update(model_usages)
+    was = (
+        select(columns.id, *_PURSE, columns.outcome, columns.reserved_micros)
         .where(
-            model_usages.c.id == bindparam("usage", type_=model_usages.c.id.type),
-            model_usages.c.outcome == RUNNING,
+            columns.id == bindparam("usage", type_=columns.id.type),
+            columns.outcome.in_((RUNNING, LOST)),
         )
-        .values(new)
-        .returning(
-            model_usages.c.organization_id,
-            model_usages.c.course_id,
-            model_usages.c.month,
-            model_usages.c.reserved_micros,
-        )
-        .cte("ended")
+        .with_for_update()
+        .cte("was")
     )
-    sums = model_spendings.c
+    ended = update(model_usages).where(columns.id == was.c.id).values(new).cte("ended")
     locked = (
-        select(sums.id, ended.c.reserved_micros)
+        select(sums.id, was.c.outcome, was.c.reserved_micros)
         .where(
-            sums.organization_id == ended.c.organization_id,
-            or_(sums.course_id.is_(None), sums.course_id == ended.c.course_id),
-            sums.month == ended.c.month,
+            sums.organization_id == was.c.organization_id,
+            or_(sums.course_id.is_(None), sums.course_id == was.c.course_id),
+            sums.month == was.c.month,
         )
         .order_by(sums.course_id.nulls_first())
         .with_for_update(of=model_spendings)
         .cte("locked")
     )
+    ran = locked.c.outcome == RUNNING  # or else the reservation was taken for its cost
+    guessed = case((ran, 0), else_=locked.c.reserved_micros)
     put = (
         update(model_spendings)
         .where(sums.id == locked.c.id)
         .values(
-            spent_micros=sums.spent_micros + new["cost_micros"],
-            reserved_micros=sums.reserved_micros - locked.c.reserved_micros,
+            spent_micros=sums.spent_micros + new["cost_micros"] - guessed,
+            reserved_micros=sums.reserved_micros - (locked.c.reserved_micros - guessed),
         )
         .cte("put")
     )
-    return select(func.count()).select_from(ended).add_cte(put)
+    return select(func.count()).select_from(was).add_cte(ended, put)
 
 
 async def _held_by(connection: Connection, owner_id: UUID) -> tuple[int, int]:

@@ -4,9 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from agents.documents.pictures import PictureReader
-from agents.ports import Account, Usage
+from agents.ports import Account, Paid
 from persistence import documents, documents_work, ledger, model_choices
-from persistence.ledger import Call
 from persistence.lifecycle.documents import DocumentState
 from persistence.tables.documents import DocumentRow
 from resolvers.work import WorkResources
@@ -48,29 +47,10 @@ class DocumentLedger:
                 connection, self.document.id, LEDGER_GENERATION, step_key, request_hash
             )
 
-    async def record(
-        self,
-        step_key: str,
-        request_hash: str,
-        response: str,
-        *,
-        provider: str,
-        model: str,
-        usage: Usage,
-        cost_micros: int,
-    ) -> None:
+    async def record(self, step_key: str, paid: Paid) -> None:
         """See `agents.ports.Ledger`. What was paid is kept, whoever has the document by now; of one
         that was deleted the figures alone."""
-        call = Call(
-            request_hash,
-            response,
-            provider,
-            model,
-            usage.input_tokens,
-            usage.output_tokens,
-            cost_micros,
-            self.resources.currency,
-        )
+        call = self.resources.call(paid)
         async with self.resources.database.transaction() as connection:
             row = await documents.locked_document(connection, self.document.id)
             there = row is not None and row.state != DocumentState.DELETED
@@ -82,6 +62,4 @@ class DocumentLedger:
                 step_key=step_key,
                 call=call if there else replace(call, response=""),
             )
-        self.resources.metrics.model_call(
-            provider, model, usage.input_tokens, usage.output_tokens, cost_micros
-        )
+        self.resources.count(paid)

@@ -13,7 +13,7 @@ from agents.documents.extracted import WITHOUT_TEXT, ExtractedText, ExtractionFa
 from agents.documents.languages import language_of
 from agents.documents.reading import read_file
 from agents.ports import AgentFailure, ProviderNotApproved
-from persistence import documents_work, embeddings, providers, streams
+from persistence import documents_work, embeddings, providers, reservations, streams
 from persistence.database import Connection
 from persistence.documents_work import UNREADABLE, IngestLost, NewChunk
 from persistence.identifiers import uuid7
@@ -288,5 +288,6 @@ async def sweep_documents(
                 await enqueue_ingest(connection, document)
         for document in await documents_work.waiting(connection, waiting_for, _SWEPT):
             await enqueue_ingest(connection, document)
+        await reservations.settle_taken_over(connection, [document.id for document in taken])
     if taken:
         await streams.announce(resources.bus)

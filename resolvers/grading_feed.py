@@ -6,7 +6,7 @@ from itertools import chain, zip_longest
 from typing import Final
 from uuid import UUID
 
-from persistence import grading, grading_work, jobs, leases, streams
+from persistence import grading, grading_work, jobs, leases, reservations, streams
 from persistence.database import Connection
 from persistence.grading import FailureCode
 from persistence.grading_work import Waiting
@@ -95,6 +95,7 @@ async def sweep(resources: WorkResources) -> None:
         lapsed = await leases.expired(connection, grading_tasks, TASK_WORKING, _SWEPT_AT_ONCE)
         for lease in lapsed:
             await _take_over(connection, lease.id, lease.fence)
+        await reservations.settle_taken_over(connection, [lease.id for lease in lapsed])
     async with resources.database.transaction() as connection:
         retried = await grading.move_tasks(connection, grading_work.retrying_due(resources.now()))
     async with resources.database.read() as connection:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from agents.cancellation import CancellationToken
-from agents.ports import Usage
+from agents.ports import Paid
 from persistence import grading, grading_work, leases, ledger, streams
 from persistence.database import Connection
 from persistence.direct import DATABASE_ERRORS
@@ -182,17 +182,7 @@ class TaskLedger:
                 connection, row.id, row.generation, self.prefix + step_key, request_hash
             )
 
-    async def record(
-        self,
-        step_key: str,
-        request_hash: str,
-        response: str,
-        *,
-        provider: str,
-        model: str,
-        usage: Usage,
-        cost_micros: int,
-    ) -> None:
+    async def record(self, step_key: str, paid: Paid) -> None:
         """Commits a response at once. Raises `LeaseLost`."""
         row = self.held.row
         async with self.held.resources.database.transaction() as connection:
@@ -202,7 +192,7 @@ class TaskLedger:
                 row.id,
                 self.held.fence,
                 TASK_WORKING,
-                {"cost_micros": grading_tasks.c.cost_micros + cost_micros},
+                {"cost_micros": grading_tasks.c.cost_micros + paid.cost_micros},
             )
             await ledger.record(
                 connection,
@@ -210,20 +200,9 @@ class TaskLedger:
                 owner_id=row.id,
                 generation=row.generation,
                 step_key=self.prefix + step_key,
-                call=ledger.Call(
-                    request_hash=request_hash,
-                    response=response,
-                    provider=provider,
-                    model=model,
-                    input_tokens=usage.input_tokens,
-                    output_tokens=usage.output_tokens,
-                    cost_micros=cost_micros,
-                    currency=self.held.resources.currency,
-                ),
+                call=self.held.resources.call(paid),
             )
-        self.held.resources.metrics.model_call(
-            provider, model, usage.input_tokens, usage.output_tokens, cost_micros
-        )
+        self.held.resources.count(paid)
 
 
 def backoff(tries: int, *, first: timedelta = timedelta(seconds=5)) -> timedelta:

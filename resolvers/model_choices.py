@@ -10,7 +10,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
 
-from agents.models.catalogue import OfferedModel
+from agents.models.catalogue import Price
 from agents.models.names import Chain, ModelName, SeatName, chain, model_name, written
 from agents.models.offering import Hindrance, Offering
 from persistence import courses, model_choices, providers
@@ -62,12 +62,17 @@ class Hindered:
 class Available:
     """A model the server offers, and what keeps the organization from using it."""
 
-    offered: OfferedModel
+    name: str
+    region: str | None
+    retention: str | None
+    prices: Sequence[Price]
     currency: str
     problem: Hindered | None
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.offered, name)
+    @property
+    def usable(self) -> bool:
+        """Whether it is asked once it is chosen."""
+        return self.problem is None
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,14 @@ async def list_available(context: RequestContext, course_id: str | None) -> list
     async with context.database.read() as connection:
         asked = await _asked(connection, offering, viewer.organization_id, context.now())
     return [
-        Available(one, offering.catalogue.currency, asked.problem(model_name(one.name)))
+        Available(
+            one.name,
+            one.region,
+            one.retention,
+            one.prices,
+            offering.catalogue.currency,
+            asked.problem(model_name(one.name)),
+        )
         for one in offering.catalogue.models
     ]
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from agents.ports import Passage, Usage, WebPage
+from agents.ports import Paid, Passage, WebPage
 from agents.study.outcome import Citation, GuardedWork, StudyOutcome, StudyState
 from persistence import (
     assignments,
@@ -78,28 +78,9 @@ class Answer:
                 connection, self._id, LEDGER_GENERATION, step_key, request_hash
             )
 
-    async def record(
-        self,
-        step_key: str,
-        request_hash: str,
-        response: str,
-        *,
-        provider: str,
-        model: str,
-        usage: Usage,
-        cost_micros: int,
-    ) -> None:
+    async def record(self, step_key: str, paid: Paid) -> None:
         """See `agents.ports.Ledger`. What was paid is kept, whoever holds the lease."""
-        call = Call(
-            request_hash,
-            storable(response),
-            provider,
-            model,
-            usage.input_tokens,
-            usage.output_tokens,
-            cost_micros,
-            self._resources.currency,
-        )
+        call = self._resources.call(replace(paid, response=storable(paid.response)))
         async with self._resources.database.transaction() as connection:
             kept = await study_work.lock(connection, self._id)
             await ledger.record(
@@ -113,9 +94,7 @@ class Answer:
             if kept and _paid(call):
                 await self._write_steps(connection, [_spent(step_key, call)])
         await streams.announce(self._resources.bus)
-        self._resources.metrics.model_call(
-            provider, model, usage.input_tokens, usage.output_tokens, cost_micros
-        )
+        self._resources.count(paid)
 
     async def entered(self, stage: str) -> None:
         """See `agents.ports.Stages`. `stage` is a `MessageState`. Raises `InvalidTransition`."""

@@ -16,7 +16,15 @@ from agents.models.ports import Purse
 from agents.ports import Account, AgentCancelled, AgentFailure
 from agents.study.brief import AiPolicy, OpenAssignment, StudyBrief
 from agents.study.outcome import StudyOutcome
-from persistence import model_choices, streams, study_history, study_memory, study_work, users
+from persistence import (
+    model_choices,
+    reservations,
+    streams,
+    study_history,
+    study_memory,
+    study_work,
+    users,
+)
 from persistence.database import Conflict, Connection
 from persistence.leases import LeaseLost
 from persistence.lifecycle.study import MessageState
@@ -281,5 +289,6 @@ async def sweep_messages(resources: WorkResources, *, waiting_for: timedelta = W
                 await enqueue_answer(connection, message.id, message.fence)
         for message in await study_work.waiting(connection, waiting_for, _SWEPT):
             await enqueue_answer(connection, message.id, message.fence)
+        await reservations.settle_taken_over(connection, [message.id for message in taken])
     if taken:
         await streams.announce(resources.bus)

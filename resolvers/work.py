@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from agents.documents.extracted import Limits
 from agents.documents.pictures import PictureReader
 from agents.grading.team import GradingTeam
-from agents.ports import Account, Embedder, Embedders, Ledger, PassageSearch, WebSearch
+from agents.ports import Account, Embedder, Embedders, Ledger, Paid, PassageSearch, WebSearch
 from agents.study.summary import ExtractiveSummariser, Summariser
 from agents.study.team import StudyTeam
 from agents.web.domains import DomainPolicy
@@ -17,6 +17,7 @@ from agents.web.search import Quota
 from observability.metrics import Metrics
 from persistence.bus import Bus
 from persistence.database import Database
+from persistence.ledger import Call
 from persistence.objects import ObjectStorage
 from resolvers.context import utc_now
 from resolvers.fetching import FileFetcher
@@ -74,3 +75,23 @@ class WorkResources:
     web_searches_a_day: int = 200
     worker_id: UUID = field(default_factory=uuid4)
     now: Callable[[], datetime] = utc_now
+
+    def call(self, paid: Paid) -> Call:
+        """A response as the ledger keeps it."""
+        return Call(
+            paid.request_hash,
+            paid.response,
+            paid.provider,
+            paid.model,
+            paid.usage.input_tokens,
+            paid.usage.output_tokens,
+            paid.cost_micros,
+            self.currency,
+        )
+
+    def count(self, paid: Paid) -> None:
+        """Shows a response that was kept to whoever watches."""
+        usage = paid.usage
+        self.metrics.model_call(
+            paid.provider, paid.model, usage.input_tokens, usage.output_tokens, paid.cost_micros
+        )

@@ -1,7 +1,6 @@
 """Which language models sit where, as the API shows it."""
 
 from datetime import date, datetime
-from typing import Any
 
 import strawberry
 
@@ -87,10 +86,7 @@ class AvailableModel:
     problem: ModelProblem | None = described(
         "Why your organization cannot use it now; null where it can."
     )
-
-    @strawberry.field(description="Whether it is asked once it is chosen.")
-    def usable(root: Any) -> bool:
-        return root.problem is None
+    usable: bool = described("Whether it is asked once it is chosen.")
 
 
 @strawberry.type(description="Who sits in one seat of the teams.")

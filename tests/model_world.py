@@ -19,26 +19,31 @@ from resolvers.global_ids import key_of
 from tests.agents.models import gemini_server as gemini
 from tests.agents.models import openai_server as openai
 from tests.agents.models.protocol_server import ProtocolServer, Reply, Request
-from tests.agents.models.team_replies import reply_to
+from tests.agents.models.team_replies import member, reply_to
 from tests.worker_process import model_environment, worker_process
 from tests.world import ADMIN, APPROVE, World, make_world
 
 PRICES = [{"from": "2025-01-01", "input": 1_000_000, "output": 1_000_000}]
 
 
-async def by_gemini(request: Request, reply: Reply) -> None:
-    """What a member is told by its schema, in four pieces where it streams."""
-    schema = request.body["generationConfig"]["responseJsonSchema"]
-    prompt = request.body["contents"][-1]["parts"][0]["text"]
-    text = reply_to(set(schema["properties"]), prompt)
-    await gemini.says(text)(request, reply)
+def asked_by(request: Request) -> tuple[str, str]:
+    """The member that asks in either protocol, and its prompt."""
+    body = request.body
+    if "contents" in body:
+        schema = body["generationConfig"]["responseJsonSchema"]
+        return member(schema["properties"]), body["contents"][-1]["parts"][0]["text"]
+    schema = body["response_format"]["json_schema"]["schema"]
+    return member(schema["properties"]), body["messages"][-1]["content"]
 
 
-async def by_openai(request: Request, reply: Reply) -> None:
+async def by_gemini(request: Request, reply: Reply, *, pieces: int = 4) -> None:
+    """What a member is told by its schema, in so many pieces where it streams."""
+    await gemini.says(reply_to(*asked_by(request)), pieces=pieces)(request, reply)
+
+
+async def by_openai(request: Request, reply: Reply, *, pieces: int = 4) -> None:
     """As by_gemini."""
-    schema = request.body["response_format"]["json_schema"]["schema"]
-    text = reply_to(set(schema["properties"]), request.body["messages"][-1]["content"])
-    await openai.says(text)(request, reply)
+    await openai.says(reply_to(*asked_by(request)), pieces=pieces)(request, reply)
 
 
 @dataclass
@@ -60,6 +65,8 @@ class ModelWorld:
         return price.cost(CountedUsage(11, 7, cached_tokens=4))
 
     async def usages(self, owner: str, kind: str) -> list[ModelUsageRow]:
+        """What was used for an owner, once the last of it is settled."""
+        await asyncio.gather(*self.at_work.seating.gateway.settling)
         async with self.world.resources.database.read() as connection:
             return list(await usage.usages_of(connection, key_of(owner, kind, ("id",))))
 
@@ -97,11 +104,13 @@ def served_name(server: ProtocolServer, provider: str) -> str:
     return f"openai:qwen3@{server.address}/v1"
 
 
-def working_process(settings: Settings) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+def working_process(
+    settings: Settings, **variables: str
+) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
     """`assay worker` with the same models, as a process of its own."""
     assert settings.database_url is not None
     dsn = settings.database_url.get_secret_value()
-    return worker_process(settings, dsn, **model_environment(settings))
+    return worker_process(settings, dsn, **model_environment(settings), **variables)
 
 
 @asynccontextmanager

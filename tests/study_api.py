@@ -1,10 +1,13 @@
 """Study sessions over the API: the documents the tests send, and short ways to send them."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 from ops.demo import documents as gql
 from ops.demo.client import Client
+from resolvers.answer_text import AnswerChunk
+from tests.resolvers.test_answer_text import Client as Reader
 
 SETTLED = {"COMPLETE", "ABSTAINED", "FAILED", "CANCELLED"}
 MESSAGE = """query($id: ID!) { node(id: $id) { ... on Message {
@@ -96,3 +99,54 @@ async def shown(client: Client, session_id: str) -> list[str]:
     """The ids of the session's messages as `messages` shows them."""
     found = await node(client, SESSION, session_id)
     return [m["id"] for m in found["messages"]["nodes"]]
+
+
+async def until(events: AsyncIterator[dict[str, Any]], told: list[Any], enough: Any) -> None:
+    """Adds events to `told` up to the one that is enough."""
+    async with asyncio.timeout(90):
+        async for event in events:
+            told.append(event)
+            if enough(event):
+                return
+    raise AssertionError(f"it ended early, after {told[-1:]}")
+
+
+def is_chunk(event: dict[str, Any]) -> bool:
+    """Whether it brings text."""
+    return bool(event["chunk"] and event["chunk"]["text"])
+
+
+def is_complete(event: dict[str, Any]) -> bool:
+    """Whether it tells that the message is settled."""
+    return event["kind"] == "MESSAGE_STATE" and event["message"]["state"] in SETTLED
+
+
+def read(told: list[dict[str, Any]]) -> Reader:
+    """What a client shows that takes chunks alone."""
+    reader = Reader(0, "")
+    for event in told:
+        if event["chunk"]:
+            reader.receive(AnswerChunk(**event["chunk"]))
+    return reader
+
+
+def numbers(told: list[dict[str, Any]]) -> list[int]:
+    """Of the numbered events."""
+    return [e["seq"] for e in told if e["kind"] in {"MESSAGE_STATE", "STEP"}]
+
+
+def steps_of(told: list[Any]) -> set[str]:
+    """The steps that events have told."""
+    return {event["step"]["id"] for event in told if event["step"]}
+
+
+async def until_told(
+    events: AsyncIterator[dict[str, Any]], told: list[Any], steps: set[str]
+) -> None:
+    """Adds events up to the last of `steps`.
+
+    An event shows the message as it reads by then, so one that shows it whole may have steps
+    behind it.
+    """
+    if not steps_of(told) >= steps:
+        await until(events, told, lambda _: steps_of(told) >= steps)

@@ -173,7 +173,9 @@ class Attempting:
         finally:
             self._tell_server()
             usage = self._spent(request)
-            await asyncio.shield(self._later(self._settle(reserved, usage, price.cost(usage))))
+            settling = self._later(self._settle(reserved, usage, price.cost(usage)))
+            if self.outcome != Outcome.ANSWERED:  # an answer is to be in the ledger first
+                await asyncio.shield(settling)
 
     async def _reserved(self, most_micros: int) -> UUID:
         name = self.name

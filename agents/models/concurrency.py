@@ -2,7 +2,8 @@
 
 Chiu and Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance in
 Computer Networks" (1989). The signs of congestion are a 429, a 503, and a first token that takes
-several times as long as it used to.
+several times as long as it used to. Until the first of them the limit grows by one with each answer
+(slow start; Jacobson, "Congestion Avoidance and Control", 1988).
 """
 
 import asyncio
@@ -16,6 +17,7 @@ FIRST: Final = 32.0
 _DECREASE: Final = 0.7
 _SLOW: Final = 4.0
 _MEMORY: Final = 0.05
+_NEVER: Final = float("-inf")
 _PAUSE_SECONDS: Final = 1.0
 """Calls that fail together are one sign."""
 
@@ -30,7 +32,7 @@ class AdaptiveLimit:
         self._used = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._usual: float | None = None
-        self._decreased = float("-inf")
+        self._decreased = _NEVER
 
     @property
     def limit(self) -> int:
@@ -65,7 +67,8 @@ class AdaptiveLimit:
         if usual is not None and first_seconds > _SLOW * usual and first_seconds > 1:
             self.congested()
         elif self._used >= self.limit - 1:  # room that nobody uses says nothing
-            self._limit = min(self._most, self._limit + 1 / self._limit)
+            untroubled = self._decreased == _NEVER
+            self._limit = min(self._most, self._limit + (1 if untroubled else 1 / self._limit))
             self._wake()
 
     def congested(self) -> None:

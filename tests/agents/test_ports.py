@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from agents.ports import Called, request_hash, through_ledger
+from agents.ports import Called, Paid, request_hash, through_ledger
 
 
 class Question(BaseModel):
@@ -30,16 +30,10 @@ class Book:
     async def recall(self, step_key: str, request_hash: str) -> str | None:
         return self.rows.get((step_key, request_hash))
 
-    async def record(
-        self,
-        step_key: str,
-        request_hash: str,
-        response: str,
-        **_price: object,
-    ) -> None:
+    async def record(self, step_key: str, paid: Paid) -> None:
         self.writing.set()
         await self.gate.wait()
-        self.rows[step_key, request_hash] = response
+        self.rows[step_key, paid.request_hash] = paid.response
 
 
 QUESTION = Question(text="q", points={"b": Decimal("1.0"), "a": Decimal(2)})

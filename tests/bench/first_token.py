@@ -52,8 +52,8 @@ async def serve() -> None:
 def worker(resources: Resources) -> AbstractAsyncContextManager[Any]:
     """`assay worker`."""
     settings = resources.settings
-    seated = model_environment(settings) | {"ASSAY_STUDY_MODELS": settings.study_models}
-    return worker_process(settings, resources.database.direct_dsn, **seated)
+    dsn = resources.database.direct_dsn
+    return worker_process(settings, dsn, **model_environment(settings))
 
 
 @asynccontextmanager

@@ -1,9 +1,10 @@
-"""Every expression of every dashboard finds what it asks for, in a live Prometheus."""
+"""Every expression of every dashboard finds what it asks for, in a live Prometheus; alerts fire."""
 
 import asyncio
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+import yaml
 from prometheus_client import make_asgi_app
 
 from observability.metrics import Metrics
 
 FOLDER = Path(__file__).parents[2] / "observability" / "dashboards"
-PROMETHEUS = shutil.which("prometheus")
+ALERTS = FOLDER.parent / "alerts"
+PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
 
 
 def expressions() -> Iterator[tuple[str, str]]:
@@ -25,6 +28,13 @@ def expressions() -> Iterator[tuple[str, str]]:
         for panel in json.loads(file.read_text())["panels"]:
             for target in panel["targets"]:
                 yield f"{file.stem}: {panel['title']}", target["expr"]
+
+
+def alerts() -> Iterator[tuple[str, str]]:
+    for file in sorted(ALERTS.glob("*.yml")):
+        for group in yaml.safe_load(file.read_text())["groups"]:
+            for rule in group["rules"]:
+                yield rule["alert"], rule["expr"]
 
 
 def count_everything(metrics: Metrics) -> None:
@@ -46,13 +56,13 @@ def metrics() -> Metrics:
     return counted
 
 
-def test_dashboards_ask_for_series_and_labels_there_are(metrics: Metrics) -> None:
+def test_dashboards_and_alerts_ask_for_series_and_labels_there_are(metrics: Metrics) -> None:
     known: dict[str, set[str]] = {}
     for family in metrics.registry.collect():
         for sample in family.samples:
             known.setdefault(sample.name, set()).update(sample.labels)
-    asked = list(expressions())
-    assert asked
+    assert list(alerts())
+    asked = [*expressions(), *alerts()]
     for panel, expression in asked:
         for name in re.findall(r"assay_\w+", expression):
             assert name in known, panel
@@ -63,6 +73,16 @@ def test_dashboards_ask_for_series_and_labels_there_are(metrics: Metrics) -> Non
         } | set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", expression))
         found = set().union(*(known[name] for name in re.findall(r"assay_\w+", expression)))
         assert labels <= found, panel
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on PATH")
+def test_alerts_fire_when_they_should_and_not_before() -> None:
+    assert PROMTOOL is not None
+    tests = Path(__file__).with_name("alerts.test.yml")
+    named = re.findall(r"alertname: (\w+)\n\s+exp_alerts", tests.read_text())
+    assert sorted(named) == sorted(name for name, _ in alerts())
+    done = subprocess.run([PROMTOOL, "test", "rules", tests], capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
 
 
 @asynccontextmanager

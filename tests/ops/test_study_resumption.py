@@ -1,51 +1,65 @@
 """Answers a language model writes: their worker dies, they are cancelled, two tabs follow them."""
 
 import asyncio
-import logging
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ops.demo.client import Client
 from ops.processes import serving
-from ops.wiring import Resources, open_resources
-from resolvers.answer_text import AnswerChunk
+from ops.wiring import open_resources
+from persistence.database import Database
 from tests import study_api as api
-from tests.ops.slow_provider import TEXT, SlowProvider, slow_provider
-from tests.resolvers.test_answer_text import Client as Reader
+from tests.agents.models.openai_server import openai_server
+from tests.agents.models.protocol_server import Request
+from tests.agents.models.team_replies import TEXT
+from tests.model_world import ModelWorld, Place, asked_by, by_openai, model_world, working_process
 from tests.schema.test_study import uploaded
+from tests.study_api import (
+    is_chunk,
+    is_complete,
+    numbers,
+    read,
+    steps_of,
+    until,
+    until_told,
+)
 from tests.study_world import MATERIAL
-from tests.worker_process import worker_process
-from tests.world import STUDENTS, World, make_world
+from tests.world import STUDENTS
 
 ANN = STUDENTS[0]
-logger = logging.getLogger(__name__)
 QUESTION = "What happens when the time to live of a packet reaches zero?"
+BEFORE_GATE = 2
+STREAMS = 50
 
 
 @dataclass(frozen=True)
-class Place:
-    """The api here, its workers as processes, and the provider they ask."""
+class Held:
+    """The api, and a model that stops in the middle of a tutor's answer until `gate` is set."""
 
-    world: World
-    provider: SlowProvider
+    made: ModelWorld
+    gate: asyncio.Event
 
-    def worker(self) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
-        """`assay worker` with the provider's model."""
-        resources = self.world.resources
-        return worker_process(
-            resources.settings,
-            resources.database.direct_dsn,
-            command=("-m", "tests.ops.model_worker", self.provider.address),
-            ASSAY_LEASE_SECONDS="5",
-        )
+    @property
+    def calls(self) -> Counter[str]:
+        """How often each member has asked."""
+        return Counter(asked_by(request)[0] for request in self.made.server.requests)
+
+    async def pace(self, request: Request, events: int) -> None:
+        """See `ProtocolServer.pace`."""
+        if events >= BEFORE_GATE and asked_by(request)[0] == "tutor":
+            await self.gate.wait()
 
     async def last_event(self) -> int:
         """The number of the session's last event, once the worker has ended what it writes."""
-        connection = await self.world.resources.database.direct()
+        connection = await self.made.world.resources.database.direct()
         try:
             async with asyncio.timeout(30):
                 while await connection.fetchval(  # noqa: ASYNC110 - another process's doing
@@ -59,7 +73,7 @@ class Place:
 
     async def ledger(self) -> list[str]:
         """The steps of the provider's calls that were recorded."""
-        connection = await self.world.resources.database.direct()
+        connection = await self.made.world.resources.database.direct()
         try:
             rows = await connection.fetch(
                 "SELECT step_key FROM model_call WHERE provider = 'openai' ORDER BY created_at"
@@ -70,76 +84,33 @@ class Place:
 
 
 @pytest.fixture
-async def place(resources: Resources) -> AsyncIterator[Place]:
-    """A course with material's place; no worker runs yet."""
+async def held(
+    database: Database, database_dsn: str, shared_directory: Path
+) -> AsyncIterator[Held]:
+    """A course with such a tutor; no worker runs yet."""
+    place = Place(database_dsn, shared_directory)
     async with (
-        serving(resources) as base_url,
-        make_world(resources, base_url) as world,
-        slow_provider() as provider,
+        openai_server().running() as server,
+        model_world(place, server, "openai", alone=True) as made,
     ):
-        yield Place(world, provider)
+        opened = Held(made, asyncio.Event())
+        server.pace = opened.pace
+        yield opened
 
 
-async def begun(place: Place) -> tuple[Client, str]:
+async def begun(held: Held) -> tuple[Client, str]:
     """A session of Ann's in a course whose material is indexed."""
-    await uploaded(place.world, "routing.md", MATERIAL["routing.md"].encode())
-    ann = await place.world.client(ANN)
-    return ann, await api.opened(ann, place.world.course_id)
+    world = held.made.world
+    await uploaded(world, "routing.md", MATERIAL["routing.md"].encode())
+    ann = await world.client(ANN)
+    return ann, await api.opened(ann, world.course_id)
 
 
-async def until(events: AsyncIterator[dict[str, Any]], told: list[Any], enough: Any) -> None:
-    """Adds events to `told` up to the one that is enough."""
-    async with asyncio.timeout(90):
-        async for event in events:
-            told.append(event)
-            if enough(event):
-                return
-    raise AssertionError(f"it ended early, after {told[-1:]}")
-
-
-def is_chunk(event: dict[str, Any]) -> bool:
-    return bool(event["chunk"] and event["chunk"]["text"])
-
-
-def is_complete(event: dict[str, Any]) -> bool:
-    return event["kind"] == "MESSAGE_STATE" and event["message"]["state"] in api.SETTLED
-
-
-def read(told: list[dict[str, Any]]) -> Reader:
-    """What a client shows that takes chunks alone."""
-    reader = Reader(0, "")
-    for event in told:
-        if event["chunk"]:
-            reader.receive(AnswerChunk(**event["chunk"]))
-    return reader
-
-
-def numbers(told: list[dict[str, Any]]) -> list[int]:
-    return [e["seq"] for e in told if e["kind"] in {"MESSAGE_STATE", "STEP"}]
-
-
-def steps_of(told: list[Any]) -> set[str]:
-    """The steps that events have told."""
-    return {event["step"]["id"] for event in told if event["step"]}
-
-
-async def until_told(
-    events: AsyncIterator[dict[str, Any]], told: list[Any], steps: set[str]
-) -> None:
-    """Adds events up to the last of `steps`.
-
-    An event shows the message as it reads by then, so one that shows it whole may have steps
-    behind it.
-    """
-    if not steps_of(told) >= steps:
-        await until(events, told, lambda _: steps_of(told) >= steps)
-
-
-async def test_an_answer_whose_worker_is_killed_is_taken_over(place: Place) -> None:
-    provider, told = place.provider, []  # type: ignore[var-annotated]
+async def test_an_answer_whose_worker_is_killed_is_taken_over(held: Held) -> None:
+    told: list[Any] = []
     async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(place.worker())
-        ann, session = await begun(place)
+        first = await stack.enter_async_context(working_process(held.made.settings))
+        ann, session = await begun(held)
         follow = ann.follow(api.FOLLOW, {"sessionId": session})
         events = await stack.enter_async_context(follow)
         await anext(events)
@@ -149,17 +120,17 @@ async def test_an_answer_whose_worker_is_killed_is_taken_over(place: Place) -> N
         assert TEXT.startswith(read(told).text)
         first.kill()
         await first.wait()
-        calls, ledger = provider.calls.total(), await place.ledger()
+        calls, ledger = held.calls.total(), await held.ledger()
         assert calls - len(ledger) <= 1, "the tutor's call was in flight"
         assert ledger == ["planner"]
-        provider.gate.set()
-        await stack.enter_async_context(place.worker())
+        held.gate.set()
+        await stack.enter_async_context(working_process(held.made.settings))
         await until(events, told, is_complete)
         found = await api.node(ann, api.MESSAGE, reply)
         kept = {step["id"] for step in found["steps"]}
         await until_told(events, told, kept)
-    assert provider.calls == {"StudyPlan": 1, "TutorAnswer": 2, "CriticVerdict": 1}
-    assert await place.ledger() == ["planner", "tutor:0", "critic:0"]
+    assert held.calls == {"planner": 1, "tutor": 2, "critic": 1}
+    assert await held.ledger() == ["planner", "tutor:0", "critic:0"]
     resets = [e["chunk"] for e in told if e["chunk"] and not e["chunk"]["text"]]
     assert any(chunk["generation"] > 1 and chunk["offset"] == 0 for chunk in resets)
     assert read(told).text == TEXT
@@ -172,46 +143,74 @@ async def test_an_answer_whose_worker_is_killed_is_taken_over(place: Place) -> N
     ]
     assert [step["ordinal"] for step in found["steps"]] == list(range(len(kinds)))
     assert steps_of(told) == kept
-    usage = {"inputTokens": 300, "outputTokens": 30, "costMicros": 900, "currency": "USD"}
+    usage = {"inputTokens": 33, "outputTokens": 21, "costMicros": 54, "currency": "USD"}
     assert found["usage"] == {"calls": 3} | usage
 
 
-async def test_a_cancel_ends_the_call_and_says_what_was_spent(place: Place) -> None:
-    provider = place.provider
-    async with place.worker():
-        ann, session = await begun(place)
+async def test_a_cancel_ends_the_call_and_says_what_was_spent(held: Held) -> None:
+    async with working_process(held.made.settings):
+        ann, session = await begun(held)
         async with ann.follow(api.FOLLOW, {"sessionId": session}) as events:
             reply = (await ann.change(api.ASK, sessionId=session, text=QUESTION))["id"]
             await until(events, [], is_chunk)
-            assert not provider.broken_off.is_set()
-            started = asyncio.get_running_loop().time()
+            assert not held.made.server.left.is_set()
             cancelled = await ann.change(api.CANCEL, messageId=reply)
             async with asyncio.timeout(10):
-                await provider.broken_off.wait()
-            logger.info("ended after %.3f s", asyncio.get_running_loop().time() - started)
+                await held.made.server.left.wait()
             await until(events, [], is_complete)
-        assert cancelled["usage"] == {"calls": 1, "costMicros": 300}
+        assert cancelled["usage"] == {"calls": 1, "costMicros": 18}
         found = await api.node(ann, api.MESSAGE, reply)
         assert (found["state"], found["usage"]["calls"]) == ("CANCELLED", 1)
         assert [s["result"]["step"] for s in found["steps"] if s["kind"] == "SPENT"] == ["planner"]
-        assert provider.calls == {"StudyPlan": 1, "TutorAnswer": 1}
-        provider.gate.set()
+        assert held.calls == {"planner": 1, "tutor": 1}
+        held.gate.set()
         again = await api.answered(ann, api.REGENERATE, messageId=reply)
         assert (again["state"], again["text"]) == ("COMPLETE", TEXT)
         assert again["usage"]["calls"] == 3
 
 
-async def test_two_tabs_on_two_replicas_share_one_generation(place: Place) -> None:
-    provider = place.provider
+async def test_a_cancel_among_fifty_streams_ends_its_call_alone(held: Held) -> None:
+    server, course_id = held.made.server, held.made.world.course_id
+    streams: dict[int, int] = {}
+
+    async def pace(request: Request, events: int) -> None:
+        if asked_by(request)[0] != "tutor":
+            await held.gate.wait()
+            return
+        streams[id(request)] = events
+        await asyncio.sleep(0.15)
+
+    server.pace, server.usual = pace, partial(by_openai, pieces=125)
+    async with working_process(held.made.settings, ASSAY_STUDY_CONCURRENCY=str(STREAMS)):
+        ann, session = await begun(held)
+        sessions = [session, *[await api.opened(ann, course_id) for _ in range(STREAMS - 1)]]
+        replies = [
+            (await ann.change(api.ASK, sessionId=one, text=QUESTION))["id"] for one in sessions
+        ]
+        held.gate.set()
+        async with asyncio.timeout(60):
+            while sum(events > 1 for events in streams.values()) < STREAMS:  # noqa: ASYNC110 - another process's doing
+                await asyncio.sleep(0.02)
+        assert not server.left.is_set()
+        started = asyncio.get_running_loop().time()
+        await ann.change(api.CANCEL, messageId=replies[STREAMS // 2])
+        async with asyncio.timeout(10):
+            await server.left.wait()
+        took = asyncio.get_running_loop().time() - started
+        assert server.open_now == STREAMS - 1
+    sys.stdout.write(f"\none of {STREAMS} streams ended {took:.3f} s after its cancel was sent\n")
+
+
+async def test_two_tabs_on_two_replicas_share_one_generation(held: Held) -> None:
     tabs: list[list[dict[str, Any]]] = [[], []]
     async with AsyncExitStack() as stack:
-        other = await stack.enter_async_context(open_resources(place.world.resources.settings))
+        other = await stack.enter_async_context(open_resources(held.made.world.resources.settings))
         address = await stack.enter_async_context(serving(other))
-        http = type(place.world.http)(base_url=address, timeout=30)
+        http = type(held.made.world.http)(base_url=address, timeout=30)
         await stack.enter_async_context(http)
-        await stack.enter_async_context(place.worker())
-        ann, session = await begun(place)
-        elsewhere = Client(http, await place.world.token(ANN))
+        await stack.enter_async_context(working_process(held.made.settings))
+        ann, session = await begun(held)
+        elsewhere = Client(http, await held.made.world.token(ANN))
         following = []
         for client in (ann, elsewhere):
             follow = client.follow(api.FOLLOW, {"sessionId": session})
@@ -224,15 +223,15 @@ async def test_two_tabs_on_two_replicas_share_one_generation(place: Place) -> No
             await until(events, told, is_chunk)
         mine = {"sessionId": session, "text": "And now?"}
         assert await api.refused(elsewhere, api.ASK, **mine) == "INVALID_STATE"
-        provider.gate.set()
+        held.gate.set()
         for events, told in zip(following, tabs, strict=True):
             await until(events, told, is_complete)
-        last = await place.last_event()
+        last = await held.last_event()
         for events, told in zip(following, tabs, strict=True):
             if told[-1]["seq"] < last:
                 await until(events, told, lambda event: event["seq"] == last)
         assert (await elsewhere.ask("{ viewer { name } }"))["viewer"]["name"] == "Ann"
-    assert provider.calls == {"StudyPlan": 1, "TutorAnswer": 1, "CriticVerdict": 1}
+    assert held.calls == {"planner": 1, "tutor": 1, "critic": 1}
     one, two = tabs
     assert numbers(one) == numbers(two) == list(range(1, last + 1))
     assert read(one).text == read(two).text == TEXT

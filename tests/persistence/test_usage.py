@@ -172,6 +172,20 @@ async def test_what_a_dead_process_set_aside_is_taken_as_spent(database, course)
     assert await sums(database, course) == (507, 0)
 
 
+async def test_what_a_taken_over_owner_set_aside_is_free_again(database, course):
+    owner = uuid4()
+    gone = await reserve(database, course, 500, owner=(owner, 9_999))
+    alive = await reserve(database, course, 70)
+    async with database.transaction() as connection:
+        await reservations.settle_taken_over(connection, [owner])
+    assert await sums(database, course) == (500, 70)
+    async with database.transaction() as connection:
+        assert await reservations.settle(connection, gone, ended(30)), "it had only stood still"
+        assert not await reservations.settle(connection, gone, ended(30))
+        assert await reservations.settle(connection, alive, ended(7))
+    assert await sums(database, course) == (37, 0)
+
+
 async def test_a_courses_choice_goes_before_its_organizations(database, course):
     organization = course.organization_id
     async with database.transaction() as connection:

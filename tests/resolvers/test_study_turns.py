@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from agents.ports import AgentCancelled, Usage
+from agents.ports import AgentCancelled, Paid, Usage
 from agents.study.brief import StudyBrief
 from agents.study.messages import Route
 from agents.study.outcome import StepKind, StudyOutcome, StudyState, StudyStep
@@ -36,7 +36,9 @@ from tests.resolvers.test_study_work import (
 )
 from tests.study_world import StudyWorld, embedder, study_world  # noqa: F401 - fixtures
 
-PAID = {"provider": "p", "model": "m", "usage": Usage(100, 7), "cost_micros": 30}
+
+def paid(request: str, response: str = "{}", provider: str = "p") -> Paid:
+    return Paid(request * 64, response, provider, "m", Usage(100, 7), 30)
 
 
 class Scripted(Team):
@@ -121,7 +123,7 @@ async def test_the_steps_of_a_dead_try_are_not_written_again(study_world: StudyW
     written = asyncio.Event()
 
     async def dies(_brief: StudyBrief, *, steps: Any, ledger: Any, **_: Any) -> None:
-        await ledger.record("planner", "h" * 64, "{}", **PAID)
+        await ledger.record("planner", paid("h"))
         steps.happened("PLAN", {"n": 1})
         while len(await steps_of(world, reply)) < 2:  # noqa: ASYNC110 - the worker's own doing
             await asyncio.sleep(0.02)
@@ -131,7 +133,7 @@ async def test_the_steps_of_a_dead_try_are_not_written_again(study_world: StudyW
     async def goes_on(_brief: StudyBrief, *, steps: Any, ledger: Any, **_: Any) -> None:
         assert await ledger.recall("planner", "h" * 64) == "{}"
         steps.happened("PLAN", {"n": 1})
-        await ledger.record("tutor:0", "i" * 64, "{}", **PAID)
+        await ledger.record("tutor:0", paid("i"))
         steps.happened("DRAFT", {"n": 2})
 
     async with answering(world, reply, Scripted(dies)):
@@ -151,15 +153,15 @@ async def test_a_cancelled_reply_says_what_was_spent(study_world: StudyWorld) ->
     started = asyncio.Event()
 
     async def act(_brief: StudyBrief, *, ledger: Any, cancellation: Any, **_: Any) -> None:
-        await ledger.record("retrieval", "r" * 64, "{}", **(PAID | {"provider": "search"}))
-        await ledger.record("planner", "h" * 64, "{}", **PAID)
+        await ledger.record("retrieval", paid("r", provider="search"))
+        await ledger.record("planner", paid("h"))
         forever = asyncio.get_running_loop().create_future()
         cancellation.link_future(forever)
         started.set()
         try:
             await forever
         except asyncio.CancelledError:  # a call that had returned when the cancel came is paid
-            await ledger.record("tutor:0", "i" * 64, "{}", **PAID)
+            await ledger.record("tutor:0", paid("i"))
             raise AgentCancelled("cancelled") from None
 
     reply = await ask(world, await session_of(world, world.ann))
@@ -287,14 +289,14 @@ async def test_a_session_deleted_under_a_worker_leaves_nothing_behind(
     started, stopped = asyncio.Event(), asyncio.Event()
 
     async def act(_brief: StudyBrief, *, ledger: Any, cancellation: Any, **_: Any) -> None:
-        await ledger.record("planner", "h" * 64, "quokka", **PAID)
+        await ledger.record("planner", paid("h", "quokka"))
         forever = asyncio.get_running_loop().create_future()
         cancellation.link_future(forever)
         started.set()
         try:
             await forever
         except asyncio.CancelledError:
-            await ledger.record("tutor:0", "i" * 64, "quokka", **PAID)
+            await ledger.record("tutor:0", paid("i", "quokka"))
             stopped.set()
             raise AgentCancelled("cancelled") from None
 

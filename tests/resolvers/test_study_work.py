@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from agents.ports import AgentCancelled, AgentFailure, PassageSearch, Usage
+from agents.ports import AgentCancelled, AgentFailure, Paid, PassageSearch, Usage
 from agents.study.brief import StudyBrief
 from agents.study.members import offline_members
 from agents.study.messages import Route
@@ -292,9 +292,7 @@ async def test_a_dead_workers_answer_is_taken_over_and_nothing_is_paid_twice(
     recalled: list[str | None] = []
 
     async def dies(_brief: StudyBrief, *, sink: Any, ledger: Any, **_: Any) -> None:
-        await ledger.record(
-            "planner", "hash", '"paid"', provider="p", model="m", usage=Usage(1, 2), cost_micros=3
-        )
+        await ledger.record("planner", Paid("hash", '"paid"', "p", "m", Usage(1, 2), 3))
         await sink.write(0, "Half an ans")
         written.set()
         await asyncio.Event().wait()

@@ -28,7 +28,7 @@ from agents.grading.verdict import (
     GradeRequest,
     GradeVerdict,
 )
-from agents.ports import Passage, Usage
+from agents.ports import Paid, Passage, Usage
 
 Answer = Callable[[GradeRequest], Awaitable[GradeVerdict]]
 
@@ -44,19 +44,9 @@ class MemoryLedger:
     async def recall(self, step_key: str, request_hash: str) -> str | None:
         return self.responses.get((step_key, request_hash))
 
-    async def record(
-        self,
-        step_key: str,
-        request_hash: str,
-        response: str,
-        *,
-        provider: str,
-        model: str,
-        usage: Usage,
-        cost_micros: int,
-    ) -> None:
-        self.responses[step_key, request_hash] = response
-        self.calls.append((step_key, provider, model, usage, cost_micros))
+    async def record(self, step_key: str, paid: Paid) -> None:
+        self.responses[step_key, paid.request_hash] = paid.response
+        self.calls.append((step_key, paid.provider, paid.model, paid.usage, paid.cost_micros))
         self.written.set()
 
     @property

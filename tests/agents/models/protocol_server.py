@@ -24,8 +24,9 @@ class Request:
 class Reply:
     """What is sent back, piece by piece."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
+    def __init__(self, writer: asyncio.StreamWriter, request: Request, pace: "Pace") -> None:
+        self._writer, self._request, self._pace = writer, request, pace
+        self._events = 0
         self.cut = False
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
@@ -53,6 +54,8 @@ class Reply:
         await self.raw(f"{len(content):x}\r\n".encode() + content + b"\r\n")
 
     async def event(self, body: Any) -> None:
+        await self._pace(self._request, self._events)
+        self._events += 1
         await self.chunk(f"data: {body if isinstance(body, str) else json.dumps(body)}\n\n")
 
     async def end(self) -> None:
@@ -65,6 +68,11 @@ class Reply:
 
 
 Behaviour = Callable[[Request, Reply], Awaitable[None]]
+Pace = Callable[[Request, int], Awaitable[None]]
+
+
+async def at_once(_request: Request, _events: int) -> None:
+    """Waits for nothing."""
 
 
 @dataclass
@@ -74,6 +82,8 @@ class ProtocolServer:
     usual: Behaviour
     refuse: Callable[[Request], tuple[int, Any] | None] = lambda _: None
     """What the provider's protocol forbids: a status and a body, before any script."""
+    pace: Pace = at_once
+    """Awaited before each event of a stream, with how many there were."""
     script: deque[Behaviour] = field(default_factory=deque)
     requests: list[Request] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -122,7 +132,7 @@ class ProtocolServer:
             return False
         self.requests.append(request)
         self.asked.set()
-        reply = Reply(writer)
+        reply = Reply(writer, request, self.pace)
         self.open_now += 1
         self.open_most = max(self.open_most, self.open_now)
         try:

@@ -2,23 +2,30 @@
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 FACT = "When the time to live reaches zero, the packet is discarded and an ICMP message is sent"
+TEXT = "The packet is discarded and an ICMP message is sent back. [1]"
+_TOLD_BY = {"route": "planner", "quotations": "tutor", "verdict": "critic", "off_topic": "grader"}
 
 
-def reply_to(fields: set[str], prompt: str) -> str:
-    """The JSON of whichever member asks, told by the fields of the answer's schema."""
-    if "route" in fields:
-        answer: Any = _plan()
-    elif "quotations" in fields:
+def member(fields: Iterable[str]) -> str:
+    """Who asks, told by the fields of the answer's schema."""
+    return next((_TOLD_BY[one] for one in fields if one in _TOLD_BY), "feedback")
+
+
+def reply_to(asking: str, prompt: str) -> str:
+    """The JSON of the member that asks."""
+    answer: Any = {"text": "You said where the packet goes. Say more about its lifetime."}
+    if asking == "planner":
+        answer = _plan()
+    elif asking == "tutor":
         answer = _tutor(prompt)
-    elif "verdict" in fields:
+    elif asking == "critic":
         answer = {"verdict": "APPROVE", "issues": []}
-    elif "off_topic" in fields:
+    elif asking == "grader":
         answer = _grade(prompt)
-    else:
-        answer = {"text": "You said where the packet goes. Say more about its lifetime."}
     return json.dumps(answer)
 
 
@@ -37,8 +44,7 @@ def _tutor(prompt: str) -> dict[str, Any]:
     for number, text in zip(passages[::2], passages[1::2], strict=True):
         if FACT in text:
             quotation = {"marker": 1, "passage": int(number), "quote": FACT}
-            said = "The packet is discarded and an ICMP message is sent back. [1]"
-            return {"text": said, "quotations": [quotation], "abstained": False}
+            return {"text": TEXT, "quotations": [quotation], "abstained": False}
     return {"text": "", "quotations": [], "abstained": True}
 
 

@@ -14,6 +14,7 @@ from autogen_core.models import CreateResult, UserMessage
 from pydantic import BaseModel
 
 from agents.models.catalogue import Catalogue, OfferedModel
+from agents.models.concurrency import AdaptiveLimit
 from agents.models.failures import FailureKind, ModelFailure
 from agents.models.gateway import Gateway, GatewayClient, GatewayPolicy
 from agents.models.names import model_name
@@ -94,6 +95,11 @@ class Ways:
     def names(self) -> tuple[str, str]:
         return f"gemini:gemini-3-flash@{self.gemini.address}", f"openai:q@{self.openai.address}/v1"
 
+    async def settled(self) -> Book:
+        """What was written down once it is."""
+        await asyncio.gather(*self.gateway.settling)
+        return self.book
+
     def client(self, *which: int, account: Account | None = None) -> GatewayClient:
         names = tuple(model_name(self.names[i]) for i in which or (0,))
         return self.gateway.client(names, account or Account(uuid4(), None, uuid4()), "tutor")
@@ -140,7 +146,7 @@ async def test_an_answer_is_settled_at_its_price(ways):
     with collected() as receipts:
         result = await made.client().create(ASKED)
     assert result.content == "Hello there."
-    ((attempt, outcome, usage, cost),) = made.book.settled
+    ((attempt, outcome, usage, cost),) = (await made.settled()).settled
     assert (attempt.role, attempt.provider, attempt.place, attempt.number) == (
         "tutor",
         "gemini",
@@ -153,14 +159,29 @@ async def test_an_answer_is_settled_at_its_price(ways):
     assert made.book.reserved == {}
 
 
+async def test_an_answer_does_not_wait_for_its_settlement(ways):
+    made, slow = ways(), asyncio.Event()
+    settle = made.book.settle
+
+    async def settle_slowly(*args, **ended) -> None:
+        await slow.wait()
+        await settle(*args, **ended)
+
+    made.book.settle = settle_slowly
+    assert (await made.client().create(ASKED)).content == "Hello there."
+    assert made.book.outcomes == []
+    slow.set()
+    assert (await made.settled()).outcomes == ["ANSWERED"]
+
+
 async def test_retry_info_is_honoured(ways):
     made = ways()
     made.gemini.then(gemini.fails(429, "RESOURCE_EXHAUSTED", delay="0.4s"))
     began = time.monotonic()
     assert (await made.client().create(ASKED)).content == "Hello there."
     assert time.monotonic() - began >= 0.4
-    assert made.book.outcomes == ["RATE_LIMITED", "ANSWERED"]
-    assert [one[0].number for one in made.book.settled] == [1, 2]
+    assert (await made.settled()).outcomes == ["RATE_LIMITED", "ANSWERED"]
+    assert [one[0].number for one in (await made.settled()).settled] == [1, 2]
     assert made.book.settled[0][3] == 0
 
 
@@ -202,7 +223,7 @@ async def test_the_next_model_of_the_chain_answers_what_the_first_cannot(ways):
     with collected() as receipts:
         result = await made.client(0, 1).create(ASKED)
     assert result.content == "Hello there."
-    assert [(one[0].provider, one[0].place, one[1]) for one in made.book.settled] == [
+    assert [(one[0].provider, one[0].place, one[1]) for one in (await made.settled()).settled] == [
         ("gemini", 0, "UNAVAILABLE"),
         ("openai", 1, "ANSWERED"),
     ]
@@ -213,7 +234,7 @@ async def test_an_answer_that_is_not_the_asked_json_is_asked_for_once_more(ways)
     made = ways()
     made.gemini.then(gemini.says("I would rather chat."), gemini.says('{"text": "a"}'))
     assert (await made.client().create(ASKED, json_output=Note)).content == '{"text": "a"}'
-    assert made.book.outcomes == ["MALFORMED", "ANSWERED"]
+    assert (await made.settled()).outcomes == ["MALFORMED", "ANSWERED"]
     assert made.book.settled[0][3] > 0  # it was paid for
     made.gemini.usual = gemini.says('{"text": "trunc')
     failure = await failure_of(made.client(), json_output=Note)
@@ -349,8 +370,7 @@ async def test_what_was_spent_until_a_cancel_is_written_down(ways, which):
         await server.left.wait()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    await asyncio.gather(*made.gateway.settling)
-    ((_, outcome, usage, cost),) = made.book.settled
+    ((_, outcome, usage, cost),) = (await made.settled()).settled
     assert (outcome, usage.estimated) == ("CANCELLED", True)
     assert usage.prompt_tokens > 0
     assert cost > 0
@@ -399,6 +419,22 @@ async def test_a_429_lowers_the_number_of_calls_at_once(ways):
     made.gemini.then(gemini.fails(429, "RESOURCE_EXHAUSTED", delay="0.01s"))
     await made.client().create(ASKED)
     assert made.gateway.server(model_name(made.names[0])).limit.limit < before
+
+
+async def test_a_servers_limit_grows_with_each_answer_until_it_has_too_much_to_do():
+    limit = AdaptiveLimit(200, lambda: 10.0)
+    running = [asyncio.ensure_future(limit.enter()) for _ in range(50)]
+    await asyncio.sleep(0)
+    assert sum(one.done() for one in running) == 32
+    for _ in range(18):
+        limit.answered(0.1)
+    await asyncio.gather(*running)
+    limit.congested()
+    lowered = limit.limit
+    assert lowered == 35
+    for _ in range(18):
+        limit.answered(0.1)
+    assert limit.limit == lowered
 
 
 async def test_no_more_than_the_limit_run_at_once(ways):

@@ -7,7 +7,7 @@ import pytest
 from autogen_core import CancellationToken
 
 from agents.models.embedding import MiniLM
-from agents.ports import Passage, Usage
+from agents.ports import Paid, Passage, Usage
 from agents.study.brief import AiPolicy, OpenAssignment, StudyBrief
 from agents.study.members import StudyMembers, offline_members
 from agents.study.outcome import StudyOutcome
@@ -107,20 +107,10 @@ class MemoryLedger:
         found = self.rows.get(step_key)
         return found[1] if found and found[0] == request_hash else None
 
-    async def record(
-        self,
-        step_key: str,
-        request_hash: str,
-        response: str,
-        *,
-        provider: str,
-        model: str,
-        usage: Usage,
-        cost_micros: int,
-    ) -> None:
+    async def record(self, step_key: str, paid: Paid) -> None:
         assert step_key not in self.rows
-        self.rows[step_key] = (request_hash, response)
-        self.costs[step_key] = (provider, model, usage, cost_micros)
+        self.rows[step_key] = (paid.request_hash, paid.response)
+        self.costs[step_key] = (paid.provider, paid.model, paid.usage, paid.cost_micros)
 
 
 @dataclass
