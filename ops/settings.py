@@ -296,7 +296,8 @@ class Settings(EdgeSettings, ModelSettings):
         10,
         ge=2,
         le=80,
-        description="Database connections of a process; the embedded server has 100.",
+        description="Database connections of a process; a worker keeps its leases on two more. The "
+        "embedded server has 100.",
     )
     statement_timeout_ms: int = Field(
         8_000,

@@ -104,7 +104,7 @@ class Resources:
             return StudyTeam(seated, search, self.embedders.queries(self.embedder.name))
 
         return WorkResources(
-            database=self.database,
+            database=self.database.patient(),
             bus=self.bus,
             embedder=self.embedder,
             embedders=self.embedders,
@@ -228,7 +228,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         embedder = stack.enter_context(closing(MiniLM()))
         models = embedding_models(settings, embedder, database, cache)
         seating = await stack.enter_async_context(
-            open_seating(settings, database, redis_url, metrics)
+            open_seating(settings, database.patient(), redis_url, metrics)
         )
         yield Resources(
             settings=settings,

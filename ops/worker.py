@@ -86,7 +86,7 @@ async def run_worker(resources: Resources, stop: asyncio.Event) -> None:
     work = resources.work()
     settings = resources.settings
     runner = JobRunner(
-        resources.database,
+        work.database,
         {
             "grade_task": lambda key: grade_task(work, key),
             "answer_message": lambda key: answer_message(work, key),
@@ -103,7 +103,7 @@ async def run_worker(resources: Resources, stop: asyncio.Event) -> None:
         },
         drain_seconds=settings.drain_seconds,
     )
-    sequencer = Sequencer(resources.database, resources.bus)
+    sequencer = Sequencer(work.database, resources.bus)
     drained = asyncio.Event()
 
     async def run_jobs() -> None:

@@ -4,10 +4,12 @@ Reads come from SQLAlchemy Core as named tuples. They are typed as the row class
 they carry, because they read like one; they are not entities and cannot be written back.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final, TypeVar, cast
 
 import asyncpg
 from sqlalchemy import Executable, insert, text
@@ -21,6 +23,10 @@ from persistence.tables.base import table_of
 
 Shape = TypeVar("Shape")
 Connection = AsyncConnection
+
+WAIT_SECONDS: Final = 8.0
+PATIENT_SECONDS: Final = 60.0
+KEEPERS: Final = 2
 
 _LOST_TO_ANOTHER = (
     asyncpg.DeadlockDetectedError,
@@ -52,12 +58,35 @@ def engine_url(dsn: str) -> URL:
 
 @dataclass(frozen=True)
 class Database:
-    """A pool of connections, and the direct (unpooled) address for LISTEN and jobs."""
+    """A pool of connections, and the direct (unpooled) address for LISTEN and jobs.
+
+    Who finds no connection free for `wait_seconds` gets a TimeoutError.
+    """
 
     engine: AsyncEngine
     direct_dsn: str
-    autocommit: AsyncEngine
-    """The same pool, without transactions."""
+    wait_seconds: float = WAIT_SECONDS
+    keepers: AsyncEngine | None = None
+    """Connections on which nobody waits for the pool's other work."""
+
+    def patient(self) -> "Database":
+        """The same pool for who has no client waiting: a worker does not fail for being many."""
+        return replace(self, wait_seconds=PATIENT_SECONDS)
+
+    def keeping(self) -> "Database":
+        """A few connections of their own, for what keeps a lease and must not come late."""
+        return replace(self, engine=self.keepers or self.engine, wait_seconds=PATIENT_SECONDS)
+
+    @cached_property
+    def _autocommit(self) -> AsyncEngine:
+        return self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def _lent(self, engine: AsyncEngine) -> AsyncIterator[Connection]:
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(self.wait_seconds):
+                connection = await stack.enter_async_context(engine.connect())
+            yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -66,7 +95,7 @@ class Database:
         Raises `Busy` when PostgreSQL ended it in favour of another transaction.
         """
         try:
-            async with self.engine.begin() as connection:
+            async with self._lent(self.engine) as connection, connection.begin():
                 yield connection
         except DBAPIError as e:
             if isinstance(_cause(e), _LOST_TO_ANOTHER):
@@ -79,13 +108,13 @@ class Database:
 
         There is no transaction, which would cost two more round trips and show the same.
         """
-        async with self.autocommit.connect() as connection:
+        async with self._lent(self._autocommit) as connection:
             yield connection
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[Connection]:
         """A connection for a change that is one statement, which commits as it ends."""
-        async with self.autocommit.connect() as connection:
+        async with self._lent(self._autocommit) as connection:
             yield connection
 
     def in_use(self) -> int:
@@ -131,28 +160,30 @@ async def open_database(
     idle_in_transaction_timeout_ms: int = 15_000,
     application_name: str = "assay",
 ) -> AsyncIterator[Database]:
-    """Opens the pool; closes it at the end."""
-    engine = create_async_engine(
-        engine_url(dsn),
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=8,
-        pool_pre_ping=False,
-        connect_args={
-            "server_settings": {
-                "application_name": application_name,
-                "statement_timeout": str(statement_timeout_ms),
-                "lock_timeout": str(lock_timeout_ms),
-                "idle_in_transaction_session_timeout": str(idle_in_transaction_timeout_ms),
-                "timezone": "UTC",
-            }
-        },
+    """Opens the pool, whose connections are made when they are asked for; closes it at the end."""
+    server_settings = {
+        "application_name": application_name,
+        "statement_timeout": str(statement_timeout_ms),
+        "lock_timeout": str(lock_timeout_ms),
+        "idle_in_transaction_session_timeout": str(idle_in_transaction_timeout_ms),
+        "timezone": "UTC",
+    }
+    engine, keepers = (
+        create_async_engine(
+            engine_url(dsn),
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=None,  # `Database.wait_seconds` bounds it
+            pool_pre_ping=False,
+            connect_args={"server_settings": server_settings},
+        )
+        for size in (pool_size, KEEPERS)
     )
     try:
-        autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
-        yield Database(engine, direct_dsn or dsn, autocommit)
+        yield Database(engine, direct_dsn or dsn, keepers=keepers)
     finally:
         await engine.dispose()
+        await keepers.dispose()
 
 
 async def fetch(

@@ -5,19 +5,66 @@ one that stalled past its lease is refused, whatever it believes. The tables lea
 columns `id, organization_id, state, lease_owner, lease_until, fence`.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, func, or_, select, tuple_, update
 
-from persistence.database import Conflict, Connection, fetch
+from persistence.database import Conflict, Connection, Database, fetch
 
 
 class LeaseLost(Exception):
     """Somebody else holds or ended the lease meanwhile: nothing was written."""
+
+
+class Renewals:
+    """Extends leases of one table for a process. Those that are asked for while a statement runs
+    go into the next one: however many there are, one connection is in use."""
+
+    def __init__(self, database: Database, table: Table, seconds: float) -> None:
+        self._database, self._table, self._seconds = database, table, seconds
+        self._waiting: dict[tuple[UUID, int], asyncio.Future[bool]] = {}
+        self._running: asyncio.Task[None] | None = None
+
+    async def renew(self, row_id: UUID, fence: int) -> bool:
+        """As `renew`: False when the lease is lost. Raises what the database raises."""
+        future = self._waiting.setdefault(
+            (row_id, fence), asyncio.get_running_loop().create_future()
+        )
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run())
+        return await asyncio.shield(future)
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, {}
+            try:
+                held = await self._renewed(batch)
+            except Exception as error:  # noqa: BLE001 - told to each that asked
+                for future in batch.values():
+                    future.set_exception(error)
+                    future.exception()  # who asked may have gone
+            else:
+                for key, future in batch.items():
+                    future.set_result(key in held)
+
+    async def _renewed(self, keys: Collection[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
+        """Those of these that are held. One that is locked just now is extended the next time."""
+        table = self._table
+        held = and_(tuple_(table.c.id, table.c.fence).in_(keys), table.c.lease_owner.is_not(None))
+        unlocked = select(table.c.id).where(held).with_for_update(skip_locked=True)
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                update(table)
+                .where(table.c.id.in_(unlocked))
+                .values(lease_until=_until(self._seconds))
+            )
+            found = await connection.execute(select(table.c.id, table.c.fence).where(held))
+            return {(row.id, row.fence) for row in found}
 
 
 @dataclass(frozen=True)

@@ -52,5 +52,7 @@ class Files:
     fetching: FetchRules = field(default_factory=FetchRules)
     assembling: MutableMapping[UUID, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """Held by who puts the parts of an upload together."""
+    counting: MutableMapping[UUID, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
+    """By person: held by their requests that may count against their quotas."""
     sending: Counter[UUID] = field(default_factory=Counter)
     """How many requests send parts of an upload."""

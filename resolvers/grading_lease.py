@@ -106,7 +106,7 @@ class HeldTask:
 
     async def _still_ours(self, *, renew: bool) -> bool:
         row = self.row
-        async with self.resources.database.transaction() as connection:
+        async with self.resources.database.keeping().transaction() as connection:
             run = await grading_work.run_by_id(connection, row.run_id)
             if run is None or run.state == RunState.CANCELLING:
                 self.cancelled = True

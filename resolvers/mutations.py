@@ -1,8 +1,10 @@
 """How every mutation runs: one transaction, its permission asked, its first result kept."""
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -17,6 +19,7 @@ from persistence.keyset import BadCursor
 from persistence.lifecycle.machine import InvalidTransition
 from persistence.objects import ObjectMissing, StorageDown
 from persistence.streams import PENDING_TOPIC
+from resolvers.access import Permission
 from resolvers.audit import Action, note_done, note_refused
 from resolvers.context import RequestContext
 from resolvers.originals import StoredFile
@@ -111,7 +114,7 @@ async def _done(
     context: RequestContext, action: Action, work: Work, idempotency_key: str | None
 ) -> tuple[list[UUID], list[tuple[str, Mapping[str, Any]]]]:
     """The ids, and the hints to publish now that it has committed."""
-    async with context.database.transaction() as connection:
+    async with _turn(context, action), context.database.transaction() as connection:
         transaction = Transaction(connection)
         ids = await _claim(context, connection, action, idempotency_key)
         if ids is None:
@@ -124,6 +127,14 @@ async def _done(
                 user_id = context.viewer.user_id
                 await replays.keep(connection, user_id, action.name, idempotency_key, ids)
     return ids, transaction.hints
+
+
+def _turn(context: RequestContext, action: Action) -> AbstractAsyncContextManager[object]:
+    """A person's requests that count against quotas wait for one another here, where they hold no
+    connection: one counts, and one is next."""
+    if action.permission is not Permission.DOCUMENT_WRITE:
+        return nullcontext()
+    return context.files.counting.setdefault(context.viewer.user_id, asyncio.Semaphore(2))
 
 
 def _check_key(idempotency_key: str | None) -> None:

@@ -13,7 +13,6 @@ from agents.ports import Paid, Passage, WebPage
 from agents.study.outcome import Citation, GuardedWork, StudyOutcome, StudyState
 from persistence import (
     assignments,
-    leases,
     ledger,
     streams,
     study_memory,
@@ -31,7 +30,6 @@ from persistence.tables.study import (
     AgentStepKind,
     CitationRow,
     MemoryFactRow,
-    messages,
 )
 from persistence.tables.web import WebSourceRow
 from resolvers.study import announce_message, announce_step, enqueue_answer
@@ -179,10 +177,7 @@ class Answer:
 
     async def renew(self) -> bool:
         """Extends the lease; False when it is lost."""
-        async with self._resources.database.statement() as connection:
-            return await leases.renew(
-                connection, messages, self._id, self._fence, self._resources.lease_seconds
-            )
+        return await self._resources.message_leases.renew(self._id, self._fence)
 
     async def finish(self, outcome: StudyOutcome) -> None:
         """Writes the answer with all that carries it, in one transaction."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Protocol
 from uuid import UUID, uuid4
 
@@ -17,8 +18,10 @@ from agents.web.search import Quota
 from observability.metrics import Metrics
 from persistence.bus import Bus
 from persistence.database import Database
+from persistence.leases import Renewals
 from persistence.ledger import Call
 from persistence.objects import ObjectStorage
+from persistence.tables.study import messages
 from resolvers.context import utc_now
 from resolvers.fetching import FileFetcher
 from resolvers.files import FileRules
@@ -75,6 +78,11 @@ class WorkResources:
     web_searches_a_day: int = 200
     worker_id: UUID = field(default_factory=uuid4)
     now: Callable[[], datetime] = utc_now
+
+    @cached_property
+    def message_leases(self) -> Renewals:
+        """What keeps this worker's messages its own."""
+        return Renewals(self.database.keeping(), messages, self.lease_seconds)
 
     def call(self, paid: Paid) -> Call:
         """A response as the ledger keeps it."""

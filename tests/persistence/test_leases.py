@@ -1,13 +1,15 @@
 import asyncio
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Table, insert, select, text
 
-from persistence.database import Conflict, Database
+from persistence.database import Conflict, Database, open_database
 from persistence.leases import (
     Lapsed,
     LeaseLost,
+    Renewals,
     acquire,
     expired,
     fenced_update,
@@ -125,6 +127,45 @@ async def test_a_renewed_lease_is_not_taken_over(database: Database, leased: Lea
             connection, table, row, fence, from_states=working, to_state=waiting
         )
     assert await get(database, leased, row, MINUTE) is None
+
+
+async def test_leases_are_renewed_while_the_pool_is_lent_out(
+    database_dsn: str, database: Database, leased: Leased
+) -> None:
+    rows = [await make(database, leased) for _ in range(12)]
+    fences = [await get(database, leased, row, OVER) for row in rows]
+    async with open_database(database_dsn, pool_size=1) as narrow:
+        async with narrow.read():
+            with pytest.raises(TimeoutError):
+                async with replace(narrow, wait_seconds=0.05).read():
+                    raise AssertionError("there is no connection")
+            waiting = asyncio.ensure_future(tries(narrow.patient(), leased, rows[0]))
+            renewals = Renewals(narrow.keeping(), leased[0], MINUTE)
+            held = zip(rows, fences, strict=True)
+            kept = await asyncio.gather(*(renewals.renew(row, fence or 0) for row, fence in held))
+            assert kept == [True] * 12
+            assert not await renewals.renew(rows[0], 9)
+            assert not waiting.done()
+        assert await waiting == 0
+    async with database.transaction() as connection:
+        assert await expired(connection, leased[0], leased[3], 20) == []
+
+
+async def test_a_row_that_is_locked_does_not_hold_up_the_others_renewal(
+    database: Database, leased: Leased
+) -> None:
+    locked, other = [await make(database, leased) for _ in range(2)]
+    fences = {row: await get(database, leased, row, OVER) or 0 for row in (locked, other)}
+    renewals = Renewals(database.keeping(), leased[0], MINUTE)
+    async with database.transaction() as connection:
+        await connection.execute(
+            select(leased[0].c.id).where(leased[0].c.id == locked).with_for_update()
+        )
+        both = await asyncio.gather(*(renewals.renew(*one) for one in fences.items()))
+    assert both == [True, True]
+    async with database.transaction() as connection:
+        found = await expired(connection, leased[0], leased[3], 20)
+    assert [one.id for one in found] == [locked], "to be renewed the next time"
 
 
 async def test_the_end_of_a_lease_is_the_holders_last_write(

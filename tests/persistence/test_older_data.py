@@ -132,7 +132,7 @@ async def found(dsn: str, embedder: MiniLM) -> list[UUID]:  # noqa: F811
     query = "How does a router forward packets?"
     (vector,) = await embedder.embed([query])
     scope = PassageScope(ORGANIZATION, [COURSE], BUILT_IN)
-    async with open_database(dsn) as database, database.read() as connection:
+    async with open_database(dsn) as database, database.transaction() as connection:
         return [row.id for row in await search(connection, scope, query, vector, 5)]
 
 

@@ -39,6 +39,7 @@ DELETE = """mutation($input: DeleteDocumentInput!) { deleteDocument(input: $inpu
   document { id state } userErrors { code message } } }"""
 OBJECTS = "SELECT count(*) FROM stored_object"
 UNKEPT = f"{OBJECTS} WHERE state = 'WRITING'"
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 TYPED = {"CONFLICT", "INVALID_STATE", "NOT_FOUND", "LIMIT_EXCEEDED"}
 
 
@@ -275,6 +276,31 @@ async def test_nobody_holds_a_connection_and_waits_for_another(resources: Resour
         url = (await client.ask(shown, {"id": document["id"]}))["node"]["originalUrl"]
         assert (await world.http.get(url)).content == content
         await client.change(DELETE, documentId=made["id"])
+
+
+async def test_who_waits_for_their_quota_leaves_others_a_connection(resources: Resources) -> None:
+    """Another process has this person's quota: the rest of their flood leaves others the pool."""
+    settings = resources.settings
+    assert settings.database_url is not None
+    async with (
+        open_database(settings.database_url.get_secret_value(), pool_size=3) as narrow,
+        serving(replace(resources, database=narrow, metrics=Metrics())) as address,
+        make_world(resources, address) as world,
+    ):
+        client, other = await world.client(INSTRUCTOR), await world.client(ADMIN)
+        key = f"hashtextextended('quota {await world.user_id(INSTRUCTOR)}', 0)"
+        elsewhere = await narrow.direct()
+        try:
+            await elsewhere.execute(f"SELECT pg_advisory_lock({key})")
+            flood = [asyncio.ensure_future(create(client, world, b"text")) for _ in range(12)]
+            while await elsewhere.fetchval(WAITING) == 0:  # noqa: ASYNC110 - the database's doing
+                await asyncio.sleep(0.01)
+            for _ in range(6):
+                assert (await other.ask("{ viewer { name } }"))["viewer"]["name"] == "Admin"
+            assert await elsewhere.fetchval(WAITING) <= 2
+        finally:
+            await elsewhere.close()
+        assert len({made["id"] for made in await asyncio.gather(*flood)}) == 12
 
 
 async def whole_upload(client: Client, world: World, content: bytes) -> dict[str, Any]:
