@@ -72,13 +72,15 @@ async def match_graded_work(
     if not current and len(found) > 1 and _says_nothing_new(brief.question):
         current, asked = found[-2], turns[-2]
     if current:
-        work, _ = min(current, key=lambda it: (_strictness(it[0].assignment), -it[1]))
+        work, _ = min(current, key=lambda it: (_strictness(it[0].text.assignment), -it[1]))
         earlier = sum(any(match[0] is work for match in matches) for matches in found[:-1])
-        return GradedWorkMatch(work.assignment, *to_prompt(asked, work), min(MAX_RUNG, earlier + 1))
+        return GradedWorkMatch(
+            work.text.assignment, *to_prompt(asked, work), min(MAX_RUNG, earlier + 1)
+        )
     if any_language or is_english(brief.question):
         return None
     nearest = max(works, key=lambda work: to_prompt(asked, work)[0])
-    return GradedWorkMatch(nearest.assignment, 0.0, 0.0, 1, supported=False)
+    return GradedWorkMatch(nearest.text.assignment, 0.0, 0.0, 1, supported=False)
 
 
 def likelihood(asked: Asked, work: Work) -> float:

@@ -9,6 +9,7 @@ were fitted by tests/bench/firewall_fit.py.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import chain
 from math import exp
 from typing import Final
@@ -47,17 +48,25 @@ _LABEL: Final = re.compile(r"^[^:]*:\s+")
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """Guarded work, with the vectors of its units: first `prompt_units` of the prompt, which is the
-    first as a whole."""
+class WorkText:
+    """The words of guarded work; of `units` the first `prompt_units` are the prompt's, which is
+    the first as a whole."""
 
     assignment: OpenAssignment
+    units: Sequence[str]
     prompt_units: int
-    vectors: Vectors
     prompt_terms: frozenset[str]
     all_terms: frozenset[str]
     numbers: frozenset[tuple[str, int]]
     shingles: frozenset[tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Guarded work with the vectors of its units."""
+
+    text: WorkText
+    vectors: Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +115,10 @@ async def read(turns: Sequence[str], embedder: Embedder) -> list[Asked]:
 
 async def guarded_work(guarded: Sequence[OpenAssignment], embedder: Embedder) -> list[Work]:
     """What questions are compared with, of each assignment."""
-    parts = list(map(_units, guarded))
-    flat = [[*prompt, *rest] for prompt, rest in parts]
-    rows = _taken(await embedder.embed(list(chain.from_iterable(flat))), flat)
-    return [
-        _work(work, prompt, rest, vectors)
-        for work, (prompt, rest), vectors in zip(guarded, parts, rows, strict=True)
-    ]
+    texts = list(map(_work_text, guarded))
+    units = [text.units for text in texts]
+    rows = _taken(await embedder.embed(list(chain.from_iterable(units))), units)
+    return list(map(Work, texts, rows))
 
 
 def _taken(rows: Vectors, parts: Sequence[Sequence[str]]) -> list[Vectors]:
@@ -144,8 +150,9 @@ def _readings(text: str) -> list[str]:
     return list(map(_cut, readings(text[:_TEXT_CHARACTERS])))
 
 
-def _units(work: OpenAssignment) -> tuple[list[str], list[str]]:
-    """Of the prompt: the whole, sentences, clauses, and the title; and the guarded sentences."""
+@lru_cache(maxsize=256)
+def _work_text(work: OpenAssignment) -> WorkText:
+    """Of the prompt the whole, sentences, clauses and the title; of what is guarded, sentences."""
     sentences = _sentences(work.prompt)
     clauses = [
         clause
@@ -154,14 +161,19 @@ def _units(work: OpenAssignment) -> tuple[list[str], list[str]]:
         if clause != sentence and len(clause.split()) >= 3
     ]
     title = _LABEL.sub("", work.title)
-    prompt = [
-        work.prompt.strip() or work.title,
-        *sentences[:_MAX_UNITS],
-        *clauses[:_MAX_UNITS],
-        title,
-    ]
-    guarded = [sentence for text in work.guarded for sentence in _sentences(text)]
-    return list(map(_cut, filter(None, prompt))), list(map(_cut, guarded[:_MAX_GUARDED]))
+    whole = work.prompt.strip() or work.title
+    prompt = [whole, *sentences[:_MAX_UNITS], *clauses[:_MAX_UNITS], *filter(None, [title])]
+    guarded = [sentence for text in work.guarded for sentence in _sentences(text)][:_MAX_GUARDED]
+    known = frozenset(topic_terms(f"{work.title} {work.prompt}"))
+    return WorkText(
+        assignment=work,
+        units=tuple(map(_cut, (*prompt, *guarded))),
+        prompt_units=len(prompt),
+        prompt_terms=known,
+        all_terms=known | topic_terms(" ".join(guarded)),
+        numbers=frozenset(numbered_work(work.title)),
+        shingles=frozenset().union(*map(_shingles, (work.prompt, *work.guarded))),
+    )
 
 
 def _sentences(text: str) -> list[str]:
@@ -172,21 +184,6 @@ def _cut(text: str) -> str:
     return text[:_UNIT_CHARACTERS]
 
 
-def _work(
-    work: OpenAssignment, prompt: Sequence[str], guarded: Sequence[str], vectors: Vectors
-) -> Work:
-    known = frozenset(topic_terms(f"{work.title} {work.prompt}"))
-    return Work(
-        assignment=work,
-        prompt_units=len(prompt),
-        vectors=vectors,
-        prompt_terms=known,
-        all_terms=known | topic_terms(" ".join(guarded)),
-        numbers=frozenset(numbered_work(work.title)),
-        shingles=frozenset().union(*map(_shingles, (work.prompt, *work.guarded))),
-    )
-
-
 def _shingles(text: str) -> set[tuple[str, ...]]:
     words = text[:_TEXT_CHARACTERS].lower().split()
     return {tuple(words[at : at + SHINGLE]) for at in range(len(words) - SHINGLE + 1)}
@@ -195,8 +192,8 @@ def _shingles(text: str) -> set[tuple[str, ...]]:
 def surely(asked: Asked, work: Work) -> bool:
     """Whether the question has words of the work in a row, or wants the work done by its number."""
     wanted = asked.form.wanted or asked.form.product
-    named = wanted and not asked.form.rules and bool(work.numbers & asked.numbers)
-    return named or not work.shingles.isdisjoint(asked.shingles)
+    named = wanted and not asked.form.rules and bool(work.text.numbers & asked.numbers)
+    return named or not work.text.shingles.isdisjoint(asked.shingles)
 
 
 def features(asked: Asked, work: Work) -> dict[str, float]:
@@ -210,18 +207,18 @@ def features(asked: Asked, work: Work) -> dict[str, float]:
         form |= {"definition": 0.0, "term": 0.0}
     if form["term"]:  # it is the course's before it is the work's
         about |= {"prompt_terms": 0.0, "all_terms": 0.0}
-    named = bool(work.numbers & asked.numbers) and not asked.form.rules
+    named = bool(work.text.numbers & asked.numbers) and not asked.form.rules
     return {**about, **form, "named": float(named), "leans": float(asked.together is not None)}
 
 
 def _closeness(reading: Reading, work: Work) -> dict[str, float]:
     cosines = (work.vectors @ reading.vectors.T).max(axis=1)
-    known = len(reading.terms & work.all_terms)
+    known = len(reading.terms & work.text.all_terms)
     return {
         "nearest": float(cosines.max()),
         "whole": float(cosines[0]),
         "top": float(np.sort(cosines)[-TOP:].mean()),
-        "prompt_terms": _share(len(reading.terms & work.prompt_terms), reading),
+        "prompt_terms": _share(len(reading.terms & work.text.prompt_terms), reading),
         "all_terms": _share(known, reading),
         "many_terms": min(known, MANY_TERMS) / MANY_TERMS,
     }
@@ -233,8 +230,8 @@ def _share(known: int, reading: Reading) -> float:
 
 def to_prompt(asked: Asked, work: Work) -> tuple[float, float]:
     """(cosine, share of terms) to the prompt alone, which the student may see."""
-    cosines = work.vectors[: work.prompt_units] @ asked.own.vectors.T
-    return float(cosines.max()), _share(len(asked.own.terms & work.prompt_terms), asked.own)
+    cosines = work.vectors[: work.text.prompt_units] @ asked.own.vectors.T
+    return float(cosines.max()), _share(len(asked.own.terms & work.text.prompt_terms), asked.own)
 
 
 def probability(
