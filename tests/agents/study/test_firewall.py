@@ -2,6 +2,7 @@
 turns, by number; and that nothing of what it guards is told."""
 
 import hashlib
+import json
 from collections import Counter
 
 import pytest
@@ -13,8 +14,10 @@ from agents.study.languages import is_english
 from agents.study.messages import Route
 from agents.study.outcome import Guarding
 from agents.study.question_form import form_of, leans, numbered_work
+from ops.demo.content import load_demo_content
 from tests.bench.firewall import TUNING, tried
 from tests.bench.firewall_fit import featured, fit, leave_one_out, share
+from tests.bench.tutor import QUESTIONS as COURSE
 
 CANARY = "CANARY-91ac"
 PACKETS = "Explain how a network gets rid of packets that travel in circles for ever."
@@ -159,3 +162,34 @@ def test_english_is_told_from_other_languages():
         assert is_english(text), text
     for text in ("Was ist UDP und wie geht das?", "什么是路由", "¿Qué es TCP?", "Что такое TCP?"):
         assert not is_english(text), text
+
+
+async def test_the_rest_of_the_course_may_be_asked_for(embedder):
+    """The demo's essay is about one of its four documents: questions others wrote about all."""
+    demo = load_demo_content()
+    full = (
+        max(one.levels, key=lambda it: it.max_points).description
+        for one in demo.assignment.criteria
+    )
+    asked_for = (f"{one.title}: {one.guidelines}" for one in demo.assignment.criteria)
+    work = OpenAssignment(
+        "essay",
+        demo.assignment.title,
+        demo.assignment.prompt,
+        AiPolicy.HINTS,
+        (demo.assignment.reference_answer, *asked_for, *full),
+    )
+    first = next(it.question for it in demo.questions if it.answerable)
+    assert await match_graded_work(StudyBrief(first, (), (work,)), embedder) is None
+    elsewhere = [
+        it["question"]
+        for it in json.loads(COURSE.read_text())
+        if it["half"] == "tune"
+        and it.get("passages")
+        and all(one["document"] != "reliable-transport" for one in it["passages"])
+    ]
+    asked = len(elsewhere)
+    matches = [await match_graded_work(StudyBrief(it, (), (work,)), embedder) for it in elsewhere]
+    blocked = sum(match is not None for match in matches)
+    assert asked >= 50
+    assert blocked <= 0.12 * asked, (blocked, asked)
