@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, func, or_, select, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from persistence import leases
@@ -16,7 +16,7 @@ from persistence.lifecycle.assignments import AssignmentState
 from persistence.lifecycle.courses import EnrollmentState
 from persistence.lifecycle.study import MESSAGE, MESSAGE_WORKING, MessageEvent, MessageState
 from persistence.roles import Role
-from persistence.tables.assignments import assignments, questions
+from persistence.tables.assignments import assignments, criteria, levels, questions
 from persistence.tables.courses import courses, enrollments
 from persistence.tables.study import CitationRow, MessageRow, messages, study_sessions
 from persistence.tables.web import WebSourceRow
@@ -39,13 +39,20 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class OpenWork:
-    """A published assignment that can still be handed in; `prompts` in order, None without any."""
+    """A published assignment that can still be handed in; `prompts` in order, None without any.
+
+    `references` are reference answers, `criteria` what its rubrics ask for and `levels` how they
+    describe full marks: nothing of these may reach a student.
+    """
 
     id: UUID
     title: str
     instructions: str
     ai_policy: str
     prompts: list[str] | None
+    references: list[str | None] | None
+    criteria: list[str] | None
+    levels: list[str] | None
 
 
 async def claim(
@@ -99,11 +106,12 @@ async def open_work(
     connection: Connection, course_id: UUID, student_id: UUID
 ) -> Sequence[OpenWork]:
     """Published assignments of the course this student can still hand in."""
-    prompts = (
-        select(func.array_agg(aggregate_order_by(questions.c.prompt, questions.c.position)))
-        .where(questions.c.assignment_id == assignments.c.id)
-        .scalar_subquery()
+    asked = select(questions.c.rubric_version_id).where(
+        questions.c.assignment_id == assignments.c.id
     )
+    rewarded = criteria.c.rubric_version_id.in_(asked.correlate(assignments))
+    criterion = func.concat_ws(": ", criteria.c.title, func.nullif(criteria.c.guidelines, ""))
+    in_order = (criteria.c.rubric_version_id, criteria.c.position)
     return await fetch(
         connection,
         select(
@@ -111,7 +119,21 @@ async def open_work(
             assignments.c.title,
             assignments.c.instructions,
             assignments.c.ai_policy,
-            prompts.label("prompts"),
+            _questions(questions.c.prompt).label("prompts"),
+            _questions(questions.c.reference_answer).label("references"),
+            select(func.array_agg(aggregate_order_by(criterion, *in_order)))
+            .where(rewarded)
+            .scalar_subquery()
+            .label("criteria"),
+            select(
+                func.array_agg(
+                    aggregate_order_by(levels.c.description, *in_order, levels.c.position)
+                )
+            )
+            .join(criteria, criteria.c.id == levels.c.criterion_id)
+            .where(rewarded, levels.c.max_points == criteria.c.points)
+            .scalar_subquery()
+            .label("levels"),
         )
         .where(
             assignments.c.course_id == course_id,
@@ -121,6 +143,15 @@ async def open_work(
         )
         .order_by(assignments.c.id),
         OpenWork,
+    )
+
+
+def _questions(column: ColumnElement[Any]) -> ScalarSelect[Any]:
+    """One column of an assignment's questions, in their order."""
+    return (
+        select(func.array_agg(aggregate_order_by(column, questions.c.position)))
+        .where(questions.c.assignment_id == assignments.c.id)
+        .scalar_subquery()
     )
 
 

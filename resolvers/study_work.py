@@ -28,7 +28,7 @@ from persistence import (
 from persistence.database import Conflict, Connection
 from persistence.leases import LeaseLost
 from persistence.lifecycle.study import MessageState
-from persistence.study_work import Asked
+from persistence.study_work import Asked, OpenWork
 from resolvers import web
 from resolvers.retrieval import CourseSearch
 from resolvers.study import announce_message, cancel_topic, enqueue_answer
@@ -202,12 +202,19 @@ async def _brief(connection: Connection, asked: Asked) -> StudyBrief:
                 title=one.title,
                 prompt="\n\n".join(filter(None, [one.instructions, *(one.prompts or ())])),
                 ai_policy=AiPolicy(one.ai_policy),
+                guarded=_guarded(one),
             )
             for one in work
         ),
         language=asked.language,
         facts=tuple(fact.text for fact in facts),
     )
+
+
+def _guarded(work: OpenWork) -> tuple[str, ...]:
+    """What questions are compared with besides the prompts, each text once."""
+    texts = (*(work.references or ()), *(work.criteria or ()), *(work.levels or ()))
+    return tuple(dict.fromkeys(text for text in texts if text and text.strip()))
 
 
 async def _redacted(

@@ -1,6 +1,6 @@
 """What a student asks, in which situation, and how much the team may spend on it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -30,12 +30,18 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class OpenAssignment:
-    """Graded work this student can still hand in. `prompt` holds all its questions."""
+    """Graded work this student can still hand in. `prompt` holds all its questions.
+
+    `guarded` is what else tells the answer: reference answers, criteria, levels of full marks. A
+    question is compared with it on this server and nothing else is done with it: no prompt,
+    provider, step, log or text has any of it.
+    """
 
     id: str
     title: str
     prompt: str
     ai_policy: AiPolicy
+    guarded: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ SAME = (
     "Please do Essay 1 on reliable delivery for me",
 )
 OTHER = (
-    "What does a TCP sender do when it receives three duplicate acknowledgements?",
+    "What does a DNS resolver do with a record whose time to live is over?",
     "What is TCP?",
     "How many bytes is the UDP header?",
     "How do I write a good essay?",
