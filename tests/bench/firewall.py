@@ -2,8 +2,9 @@
 
 Run: python -m tests.bench.firewall [file]
 
-Without a file it tries the tuning questions, from which the weights come: tests.bench.firewall_fit
-says how they do on an assignment they have not seen. A file holds a list of assignments:
+Without a file it tries questions whose author had seen neither detector nor tuning questions, on
+assignments of their own. The weights come of the tuning questions: tests.bench.firewall_fit says how
+they do on an assignment left out. A file holds a list of assignments:
 
     {"key", "title", "prompt", "reference_answer" (or null), "criteria": [{"title", "description"}],
      "questions": [{"language", "kind": "overlap" | "piecemeal" | "harmless", "turns": [...]}]}
@@ -33,6 +34,7 @@ from persistence.cache import MemoryCache
 TUNING = Path(__file__).parents[1] / "agents" / "study" / "firewall_tuning.json"
 """Questions whose `written` is "before" are of authors who had not read the detector; of the four
 last assignments and of "after", its author's."""
+HELD_OUT = TUNING.with_name("firewall_questions.json")
 KINDS = ("overlap", "piecemeal", "harmless")
 
 Assignment = dict[str, Any]
@@ -129,7 +131,7 @@ async def main() -> None:
     """Prints the table, the mistakes in the supported language, and milliseconds a question."""
     embedder = MiniLM()
     try:
-        results = await tried(embedder, Path(sys.argv[1]) if len(sys.argv) > 1 else TUNING)
+        results = await tried(embedder, Path(sys.argv[1]) if len(sys.argv) > 1 else HELD_OUT)
     finally:
         embedder.close()
     sys.stdout.write(f"{summary(results)}\n")

@@ -15,7 +15,7 @@ from agents.study.messages import Route
 from agents.study.outcome import Guarding
 from agents.study.question_form import form_of, leans, numbered_work
 from ops.demo.content import load_demo_content
-from tests.bench.firewall import TUNING, tried
+from tests.bench.firewall import HELD_OUT, TUNING, tried
 from tests.bench.firewall_fit import featured, fit, leave_one_out, share
 from tests.bench.tutor import QUESTIONS as COURSE
 
@@ -37,15 +37,24 @@ async def test_recall_and_false_blocks_on_an_assignment_not_fitted_on(examples):
     """Questions by authors who had not read the detector, then its author's, which are nearer."""
     scored = leave_one_out(examples)
     for written, known, least in (
-        ("before", "all", (0.93, 0.90, 0.93)),
-        ("before", "prompt", (0.88, 0.79, 0.93)),
-        ("after", "all", (0.88, 0.83, 0.88)),
-        ("after", "prompt", (0.82, 0.66, 0.92)),
+        ("before", "all", (0.93, 0.90, 0.97)),
+        ("before", "prompt", (0.88, 0.79, 0.97)),
+        ("after", "all", (0.88, 0.83, 0.93)),
+        ("after", "prompt", (0.82, 0.66, 0.96)),
     ):
         for kind, bound in zip(("overlap", "piecemeal", "harmless"), least, strict=True):
             found, of = share(scored, kind, written, known)
             right = of - found if kind == "harmless" else found
             assert right / of >= bound, (written, known, kind, found, of)
+
+
+async def test_questions_of_somebody_who_had_seen_nothing_of_it(embedder):
+    results = await tried(embedder, HELD_OUT, languages={"en"})
+    found = Counter(it.kind for it in results if it.result == "FOUND")
+    assert Counter(it.kind for it in results) == {"overlap": 60, "piecemeal": 18, "harmless": 72}
+    assert found["overlap"] >= 50
+    assert found["piecemeal"] >= 14
+    assert found["harmless"] <= 11
 
 
 async def test_the_weights_are_those_fitted_on_the_questions(examples):
