@@ -3,8 +3,8 @@
 Run: python -m tests.bench.firewall [file]
 
 Without a file it tries questions whose author had seen neither detector nor tuning questions, on
-assignments of their own. The weights come of the tuning questions: tests.bench.firewall_fit says how
-they do on an assignment left out. A file holds a list of assignments:
+assignments of their own. The weights come of the tuning questions: tests.bench.firewall_fit says
+how they do on an assignment left out. A file holds a list of assignments:
 
     {"key", "title", "prompt", "reference_answer" (or null), "criteria": [{"title", "description"}],
      "questions": [{"language", "kind": "overlap" | "piecemeal" | "harmless", "turns": [...]}]}
