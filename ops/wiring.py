@@ -226,7 +226,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         keys = SigningKeys.load_or_create(settings.signing_key_path)
         links = SignedLinks(keys, settings.public_url)
         embedder = stack.enter_context(closing(MiniLM()))
-        models = embedding_models(settings, embedder, database, cache)
+        models = embedding_models(settings, embedder, database.patient(), cache)
         seating = await stack.enter_async_context(
             open_seating(settings, database.patient(), redis_url, metrics)
         )

@@ -121,7 +121,7 @@ async def _beat(resources: WorkResources, document: DocumentRow) -> None:
     while True:
         await asyncio.sleep(resources.lease_seconds / 3)
         try:
-            async with resources.database.transaction() as connection:
+            async with resources.database.keeping().transaction() as connection:
                 if not await documents_work.beat(connection, document):
                     return
         except Exception:  # the next beat may come through

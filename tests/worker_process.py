@@ -56,7 +56,7 @@ async def worker_process(
         try:
             yield process
             log.seek(0)
-            assert process.returncode in {None, -signal.SIGKILL}, log.read()[-3_000:].decode()
+            assert process.returncode in {None, 0, -signal.SIGKILL}, log.read()[-3_000:].decode()
         finally:
             if process.returncode is None:
                 process.kill()

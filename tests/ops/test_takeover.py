@@ -1,13 +1,10 @@
 """Workers die and stall; each submission still gets one grade, and nothing is paid for twice."""
 
 import asyncio
-import os
 import signal
-import sys
-import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import IO, Any
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import asyncpg
 import pytest
@@ -16,6 +13,7 @@ from ops.demo import documents as gql
 from ops.demo.client import Client
 from ops.processes import serving
 from ops.wiring import Resources
+from tests.worker_process import worker_process
 from tests.world import ADMIN, INSTRUCTOR, World, make_world
 
 SUBMISSIONS = 24
@@ -49,41 +47,16 @@ async def api(resources: Resources) -> AsyncIterator[World]:
         await connection.close()
 
 
-@asynccontextmanager
-async def worker(resources: Resources) -> AsyncIterator[asyncio.subprocess.Process]:
+def worker(resources: Resources) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
     """`assay worker` as a process."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(resources.settings.data_dir),
-        "ASSAY_DATABASE_URL": resources.database.direct_dsn,
-        "ASSAY_DATA_DIR": str(resources.settings.data_dir),
-        "ASSAY_LEASE_SECONDS": "5",
-        "ASSAY_WORKER_CONCURRENCY": "4",
-    }
-    if (redis_url := resources.settings.redis_url) is not None:
-        environment["ASSAY_REDIS_URL"] = redis_url.get_secret_value()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        "from ops.cli import app; app()",
-        "worker",
-        env=environment,
-        stderr=(log := tempfile.TemporaryFile()),  # noqa: SIM115 - closed below, after the process
+    redis_url = resources.settings.redis_url
+    redis = {"ASSAY_REDIS_URL": redis_url.get_secret_value()} if redis_url else {}
+    return worker_process(
+        resources.settings,
+        resources.database.direct_dsn,
+        ASSAY_WORKER_CONCURRENCY="4",
+        **redis,
     )
-    try:
-        yield process
-        assert process.returncode in {None, 0, -signal.SIGKILL}, _tail(log)
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGCONT)
-            process.kill()
-        await process.wait()
-        log.close()
-
-
-def _tail(log: IO[bytes]) -> str:
-    log.seek(0)
-    return log.read()[-3000:].decode()
 
 
 async def start_run(world: World) -> tuple[Client, str]:
