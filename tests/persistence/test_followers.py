@@ -185,7 +185,9 @@ async def test_one_read_serves_a_hundred_followers(
                 return await until(events, 30)
 
         tasks = [asyncio.create_task(follower(n % 20)) for n in range(100)]
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(SOON):
+            while not statements:  # noqa: ASYNC110 - the followers' own reading
+                await asyncio.sleep(0.01)
         await publish(database, bus, organization_id, stream, 10)
         for n, seqs in enumerate(await asyncio.gather(*tasks)):
             assert seqs == list(range(n % 20 + 1, 31))
