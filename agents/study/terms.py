@@ -8,7 +8,7 @@ built on this are weaker there.
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
@@ -35,8 +35,21 @@ _ENDINGS: Final = (
 
 def terms(text: str) -> list[str]:
     """The stems of the content words of `text`, in order, with repeats."""
-    words = (match.group().lower() for match in _WORD.finditer(text))
-    return [stem(word) for word in words if word not in _STOP]
+    return [stem(match.group().lower()) for match in _content(text)]
+
+
+def content_spans(text: str) -> list[tuple[int, int]]:
+    """Where the content words of `text` are, in order."""
+    return [match.span() for match in _content(text)]
+
+
+def is_function_word(word: str) -> bool:
+    """Whether `word`, in any case, says nothing of a topic."""
+    return word.lower() in _STOP
+
+
+def _content(text: str) -> Iterator[re.Match[str]]:
+    return (match for match in _WORD.finditer(text) if not is_function_word(match.group()))
 
 
 def stem(word: str) -> str:
