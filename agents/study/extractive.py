@@ -2,12 +2,13 @@
 
 It abstains where the passages don't support an answer (agents/study/support.py). Else sentences are
 scored by the cosine of question and sentence, alone and under its heading, which says what "it" is,
-and by how much of the question's rare terms they and their passage hold, then chosen by maximal
-marginal relevance (Carbonell and Goldstein, 1998). Thresholds hold for the built-in embedder and
-English.
+by how much of the question's rare terms they and their passage hold and by the passage's rank, then
+chosen by maximal marginal relevance (Carbonell and Goldstein, 1998). Thresholds hold for the
+built-in embedder and English.
 """
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class _Sentence:
 
 
 @dataclass(frozen=True, slots=True)
-class _Material:
+class Material:
     """Passages, sentences of them and how each of these reads under its heading."""
 
     passages: Sequence[NumberedPassage]
@@ -85,7 +86,7 @@ class _Material:
         return support(question, asked, [*read.values()], [*map(_whole, self.passages)])
 
     def candidates(self, question: str, asked: Reading) -> list[tuple[_Sentence, float, float]]:
-        """The sentences nearest to a question, each with its cosine and its score of terms."""
+        """The sentences nearest to a question, each with its cosine and what else is scored."""
         held = {passage.number: terms(_whole(passage)) for passage in self.passages}
         weights = inverse_frequency(held.values())
         wanted = terms(question)
@@ -95,8 +96,18 @@ class _Material:
             sentence = self.sentences[at]
             own = coverage(wanted, terms(_with_heading(sentence)), weights)
             around = coverage(wanted, held[sentence.passage.number], weights)
-            found.append((sentence, float(cosines[at]), 0.2 * own + 0.1 * around))
+            below = 0.02 * math.log2(1 + sentence.passage.number)
+            found.append((sentence, float(cosines[at]), 0.2 * own + 0.1 * around - below))
         return found
+
+
+async def read_material(
+    reader: Reader, asked: Sequence[str], passages: Sequence[NumberedPassage]
+) -> tuple[list[Reading], Material]:
+    """Readings of what was asked, and of the first sentences of the passages."""
+    sentences = [it for passage in passages for it in _sentences(passage)][:_MAX_SENTENCES_READ]
+    readings = await reader.read([*asked, *map(_with_heading, sentences)])
+    return readings[: len(asked)], Material(passages, sentences, readings[len(asked) :])
 
 
 class ExtractiveTutor(BaseChatAgent):
@@ -141,17 +152,14 @@ class ExtractiveTutor(BaseChatAgent):
     async def _answered(self, request: TutorRequest) -> TutorAnswer:
         if request.route is Route.DIRECT:
             return TutorAnswer(text=_ABOUT)
-        sentences = [it for passage in request.passages for it in _sentences(passage)]
-        sentences = sentences[:_MAX_SENTENCES_READ]
-        if not sentences:
-            return TutorAnswer(text="", abstained=True)
         asked = [_in_context(part, request.history) for part in questions(request.question)]
-        readings = await self._reader.read([*asked, *map(_with_heading, sentences)])
-        material = _Material(request.passages, sentences, readings[len(asked) :])
+        readings, material = await read_material(self._reader, asked, request.passages)
+        if not material.sentences:
+            return TutorAnswer(text="", abstained=True)
         most = max(2, MAX_SENTENCES // len(asked))
         chosen = [
             await self._chosen(question, reading, material, most)
-            for question, reading in zip(asked, readings, strict=False)
+            for question, reading in zip(asked, readings, strict=True)
         ]
         if not any(chosen):
             return TutorAnswer(text="", abstained=True)
@@ -159,7 +167,7 @@ class ExtractiveTutor(BaseChatAgent):
         return _composed(dict.fromkeys(it for found in chosen for it in found), unanswered)
 
     async def _chosen(
-        self, question: str, asked: Reading, material: _Material, most: int
+        self, question: str, asked: Reading, material: Material, most: int
     ) -> list[_Sentence]:
         """The sentences that answer one question; none where the material doesn't support that."""
         if not (await asyncio.to_thread(material.support, question, asked)).answers:

@@ -8,7 +8,7 @@ built on this are weaker there.
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
@@ -26,6 +26,14 @@ _STOP_WORDS: Final = """\
     compare
     difference differences different differ distinguish"""
 _STOP: Final = frozenset(_STOP_WORDS.split())
+_LIGHT_WORDS: Final = """\
+    actually anybody anyone become becomes call called calls came come comes everybody everyone
+    exactly gave get gets getting gives giving go goes going gone got keep keeps kept let lets makes
+    making people put puts really somebody someone take taken takes taking took versus vs went whats
+    arent cant didnt doesnt dont isnt wont
+    big far fast large long often old tall
+    first second third two three four five six seven eight nine ten"""
+_SAYS_LITTLE: Final = _STOP | frozenset(_LIGHT_WORDS.split())
 _NOWHERE: Final = math.log(2)
 _ENDINGS: Final = (
     "izations", "ization", "ations", "ation", "missions", "mission", "ments", "ment", "ingly",
@@ -35,21 +43,21 @@ _ENDINGS: Final = (
 
 def terms(text: str) -> list[str]:
     """The stems of the content words of `text`, in order, with repeats."""
-    return [stem(match.group().lower()) for match in _content(text)]
+    words = (match.group().lower() for match in _WORD.finditer(text))
+    return [stem(word) for word in words if word not in _STOP]
 
 
-def content_spans(text: str) -> list[tuple[int, int]]:
-    """Where the content words of `text` are, in order."""
-    return [match.span() for match in _content(text)]
+def topic_spans(text: str) -> list[tuple[int, int]]:
+    """Where the words of `text` are that say what it is about: without function words, contracted
+    ones, light verbs and numerals."""
+    return [match.span() for match in _WORD.finditer(text) if not says_little(match.group())]
 
 
-def is_function_word(word: str) -> bool:
-    """Whether `word`, in any case, says nothing of a topic."""
-    return word.lower() in _STOP
-
-
-def _content(text: str) -> Iterator[re.Match[str]]:
-    return (match for match in _WORD.finditer(text) if not is_function_word(match.group()))
+def says_little(word: str) -> bool:
+    """Whether `word`, in any case, can stand in a question about anything."""
+    said, apostrophe, _ = word.lower().replace("\u2019", "'").partition("'")
+    contracted = bool(apostrophe) and said.removesuffix("n") in _STOP
+    return contracted or said in _SAYS_LITTLE
 
 
 def stem(word: str) -> str:
