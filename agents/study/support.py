@@ -28,8 +28,8 @@ LENGTH: Final = 0.262
 UNKNOWN: Final = -11.011
 BIAS: Final = -11.625
 
-ANSWERED: Final = 2 / 3
-"""The least probability to answer at: a wrong answer weighs as much as two wrong abstentions."""
+ANSWERED: Final = 0.6
+"""The least probability to answer at: two wrong answers are as bad as three wrong abstentions."""
 
 LONGEST: Final = 20
 """Word pieces from which on a question counts as no longer: else any long message is answered."""
