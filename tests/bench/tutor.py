@@ -2,12 +2,12 @@
 
 Run: python -m tests.bench.tutor [held_out|tune]
 
-The questions (tutor_questions.json) were written before their author had read the tutor. A change
-may look at those of `tune`, by two writers, and the tutor's gate is fitted to them
-(tests/bench/tutor_gate.py); those of `held_out` it may not. An answer is SUPPORTED when a quote it
-cites stands in a section that answers the question. A question with a false premise is CORRECTED
-when the answer quotes the section that contradicts it. The material is ingested and searched by the
-product itself.
+The questions (tutor_questions.json) of `tune` are what a change may look at and what the tutor's
+gate is fitted to (tests/bench/tutor_gate.py); those of `held_out` it may not. Writers 1 and 2 had
+not read the tutor; writer 3 had, and added long questions, which the others lack. An answer is
+SUPPORTED when a quote it cites stands in a section that answers the question. A question with a
+false premise is CORRECTED when the answer quotes the section that contradicts it. The material is
+ingested and searched by the product itself.
 """
 
 import asyncio
@@ -195,8 +195,8 @@ async def run(half: str) -> None:
             async with open_database(dsn) as database, demo_search(database, model) as search:
                 results = [await ask(question, search, model) for question in asked]
     model.close()
-    for writer in sorted({it.question["writer"] for it in results}):
-        mine = [it for it in results if it.question["writer"] == writer]
+    for writer in sorted({it.question.get("writer", 0) for it in results}):
+        mine = [it for it in results if it.question.get("writer", 0) == writer]
         sys.stdout.write(f"{half}, writer {writer}\n{report(mine)}\n")
     for it in results if half == "tune" else ():
         if it.verdict not in {"supported", "abstained", "corrected"}:
