@@ -244,6 +244,27 @@ class Embedder(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text as a model read it, word piece by word piece.
+
+    `vector` is what `embed` gives; `pieces`, shape (n, dimension), are the pieces in their context,
+    rows of length 1; `spans`, shape (n, 2), are the code points they stand for.
+    """
+
+    vector: NDArray[np.float32]
+    pieces: NDArray[np.float32]
+    spans: NDArray[np.int32]
+
+
+class Reader(Embedder, Protocol):
+    """An embedder that also shows the vectors its text vectors are the means of."""
+
+    async def read(self, texts: Sequence[str]) -> list[Reading]:
+        """One reading of each text, in their order."""
+        ...
+
+
 class Embedders(Protocol):
     """The embedding models there are, by name: `provider:name@dimension`."""
 

@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession, SessionOptions
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from agents.models.minilm_graph import fused_graph
-from agents.ports import EmbeddingUnavailable
+from agents.ports import EmbeddingUnavailable, Reading
 
 Vectors = NDArray[np.float32]
 
@@ -73,10 +73,26 @@ class MiniLM:
         if not texts:
             return vectors
         loop = asyncio.get_running_loop()
-        token_ids = await loop.run_in_executor(self._executor, self._tokenize, texts)
+        token_ids, _ = await loop.run_in_executor(self._executor, self._tokenize, texts)
         for rows in _batches(token_ids):
             vectors[rows] = await loop.run_in_executor(self._executor, self._run, token_ids[rows])
         return vectors
+
+    async def read(self, texts: Sequence[str]) -> list[Reading]:
+        """Each text's vector and those of its word pieces, without [CLS] and [SEP].
+
+        Cut as `embed` cuts. Raises EmbeddingUnavailable.
+        """
+        if not texts:
+            return []
+        loop = asyncio.get_running_loop()
+        token_ids, encodings = await loop.run_in_executor(self._executor, self._tokenize, texts)
+        readings: list[Reading] = []
+        for rows in _batches(token_ids):
+            readings += await loop.run_in_executor(
+                self._executor, self._read, token_ids[rows], encodings[rows]
+            )
+        return readings
 
     def count_tokens(self, text: str) -> int:
         """Word pieces of the whole text, [CLS] and [SEP] included.
@@ -90,19 +106,31 @@ class MiniLM:
         """Drop what is queued and let the thread end; the object is not usable afterwards."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+    def _tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], list[Encoding]]:
+        """The ids of each text, cut, and all that the tokenizer says of it."""
         cut = [_encodable(text[:MAX_CHARACTERS]) for text in texts]
         encodings = self._tokenizer().encode_batch(cut)
-        return [_truncated(encoding.ids, self.max_tokens) for encoding in encodings]
+        return [_truncated(encoding.ids, self.max_tokens) for encoding in encodings], encodings
 
     def _run(self, batch: Sequence[Sequence[int]]) -> Vectors:
         """One text at a time: padding costs more than a batch gains (measured)."""
         vectors = np.empty((len(batch), self.dimension), np.float32)
         for row, ids in enumerate(batch):
-            given = {"input_ids": np.array([ids], np.int32)}
-            mean = np.asarray(self._session().run(None, given)[0])[0].mean(axis=0)
-            vectors[row] = mean / np.linalg.norm(mean)
+            vectors[row] = _unit(self._pieces(ids).mean(axis=0))
         return vectors
+
+    def _read(self, batch: Sequence[Sequence[int]], encodings: Sequence[Encoding]) -> list[Reading]:
+        readings = []
+        for ids, encoding in zip(batch, encodings, strict=True):
+            pieces = self._pieces(ids)
+            spans = np.array(encoding.offsets[1 : len(ids) - 1], np.int32).reshape(-1, 2)
+            readings.append(Reading(_unit(pieces.mean(axis=0)), _unit(pieces[1:-1]), spans))
+        return readings
+
+    def _pieces(self, ids: Sequence[int]) -> Vectors:
+        given = {"input_ids": np.array([ids], np.int32)}
+        (hidden,) = np.asarray(self._session().run(None, given)[0], np.float32)
+        return cast(Vectors, hidden)
 
     def _session(self) -> InferenceSession:
         """Only ever called in the executor's one thread."""
@@ -149,6 +177,10 @@ def _int8_overflows() -> bool:
         return False
     cpu = Path("/proc/cpuinfo")
     return not cpu.exists() or "vnni" not in cpu.read_text()
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32)
 
 
 def _encodable(text: str) -> str:

@@ -1,11 +1,14 @@
 """The offline tutor: the best sentences of the best passages, quoted and cited.
 
-Sentences are scored by the cosine of question and sentence (with its heading, which says what
-"it" is) and by how much of the question's rare terms they hold, then chosen by maximal marginal
-relevance (Carbonell and Goldstein, 1998). It abstains when neither the sentences nor their terms
-answer. Thresholds hold for the built-in embedder and English.
+It abstains where the passages don't support an answer (agents/study/support.py). Else sentences are
+scored by the cosine of question and sentence, alone and under its heading, which says what "it" is,
+by how much of the question's rare terms they and their passage hold and by the passage's rank, then
+chosen by maximal marginal relevance (Carbonell and Goldstein, 1998). Thresholds hold for the
+built-in embedder and English.
 """
 
+import asyncio
+import math
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,21 +27,13 @@ from autogen_core import CancellationToken
 from numpy.typing import NDArray
 
 from agents.documents.sentences import sentence_spans
-from agents.ports import Embedder
+from agents.ports import Reader, Reading
 from agents.study.brief import Speaker, Turn
 from agents.study.messages import NumberedPassage, Quotation, Route, TutorAnswer, TutorRequest
 from agents.study.offline import request_in
 from agents.study.planner import questions
+from agents.study.support import Support, support
 from agents.study.terms import coverage, inverse_frequency, terms
-
-MIN_SUPPORT: Final = 0.46
-MIN_CONTEXT: Final = 0.5
-SHORT_QUESTION: Final = 4
-"""Below these the tutor abstains; see Support. With them it answers 27 of MEDLINE's 30 questions
-from MEDLINE, none of 60 of Cranfield's, and tells a course's topics from their neighbours."""
-
-NAMED: Final = 0.9
-"""The share of a question's other terms that a passage has which may do without its names."""
 
 RELATIVE: Final = 0.8
 """A further sentence needs this share of the best one's score."""
@@ -52,11 +47,11 @@ SAME: Final = 0.95
 
 _MIN_WORDS: Final = 5
 _MAX_WORDS: Final = 80
-_MAX_CANDIDATES: Final = 120
+_MAX_SENTENCES_READ: Final = 120
+_MAX_CANDIDATES: Final = 16
 _LINES_BEFORE: Final = re.compile(r"(?:[ \t]*(?:#{1,6}|[-*+>]|\d{1,3}[.)])[ \t]+)+")
 _NOT_PROSE: Final = re.compile(r"^(?:\s*(?:\||```|~~~|[-=]{3,})|\s*#{1,6}\s)", re.MULTILINE)
 _PART: Final = re.compile(r"\S(?:[^.;]|[.;](?!\s))*+[.;]?")
-_NAME: Final = re.compile(r"[^\W_]+(?:[-.][^\W_]+)*")
 _BRACKETED: Final = re.compile(r"\[(\d{1,3})\]")
 _STREAMED: Final = 48
 
@@ -75,12 +70,52 @@ class _Sentence:
     quote: str
 
 
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Passages, sentences of them and how each of these reads under its heading."""
+
+    passages: Sequence[NumberedPassage]
+    sentences: Sequence[_Sentence]
+    readings: Sequence[Reading]
+
+    def support(self, question: str, asked: Reading) -> Support:
+        """What speaks for an answer to a question."""
+        read: dict[int, list[Reading]] = {passage.number: [] for passage in self.passages}
+        for sentence, reading in zip(self.sentences, self.readings, strict=True):
+            read[sentence.passage.number].append(reading)
+        return support(question, asked, [*read.values()], [*map(_whole, self.passages)])
+
+    def candidates(self, question: str, asked: Reading) -> list[tuple[_Sentence, float, float]]:
+        """The sentences nearest to a question, each with its cosine and what else is scored."""
+        held = {passage.number: terms(_whole(passage)) for passage in self.passages}
+        weights = inverse_frequency(held.values())
+        wanted = terms(question)
+        cosines = np.array([float(reading.vector @ asked.vector) for reading in self.readings])
+        found = []
+        for at in (-cosines).argsort(kind="stable")[:_MAX_CANDIDATES]:
+            sentence = self.sentences[at]
+            own = coverage(wanted, terms(_with_heading(sentence)), weights)
+            around = coverage(wanted, held[sentence.passage.number], weights)
+            below = 0.02 * math.log2(1 + sentence.passage.number)
+            found.append((sentence, float(cosines[at]), 0.2 * own + 0.1 * around - below))
+        return found
+
+
+async def read_material(
+    reader: Reader, asked: Sequence[str], passages: Sequence[NumberedPassage]
+) -> tuple[list[Reading], Material]:
+    """Readings of what was asked, and of the first sentences of the passages."""
+    sentences = [it for passage in passages for it in _sentences(passage)][:_MAX_SENTENCES_READ]
+    readings = await reader.read([*asked, *map(_with_heading, sentences)])
+    return readings[: len(asked)], Material(passages, sentences, readings[len(asked) :])
+
+
 class ExtractiveTutor(BaseChatAgent):
     """Answers a TutorTask with StructuredMessage[TutorAnswer], streaming its JSON in chunks."""
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, reader: Reader) -> None:
         super().__init__("tutor", "Answers with quoted sentences of the course material.")
-        self._embedder = embedder
+        self._reader = reader
 
     @property
     def produced_message_types(self) -> Sequence[type[BaseChatMessage]]:
@@ -117,125 +152,56 @@ class ExtractiveTutor(BaseChatAgent):
     async def _answered(self, request: TutorRequest) -> TutorAnswer:
         if request.route is Route.DIRECT:
             return TutorAnswer(text=_ABOUT)
-        sentences = [it for passage in request.passages for it in _sentences(passage)]
-        sentences = sentences[:_MAX_CANDIDATES]
-        if not sentences:
-            return TutorAnswer(text="", abstained=True)
         asked = [_in_context(part, request.history) for part in questions(request.question)]
-        vectors = await self._embedder.embed(
-            [*asked, *(it.quote for it in sentences), *map(_with_heading, sentences)]
-        )
+        readings, material = await read_material(self._reader, asked, request.passages)
+        if not material.sentences:
+            return TutorAnswer(text="", abstained=True)
         most = max(2, MAX_SENTENCES // len(asked))
         chosen = [
-            _chosen(question, vector, sentences, vectors[len(asked) :], request.passages, most)
-            for question, vector in zip(asked, vectors, strict=False)
+            await self._chosen(question, reading, material, most)
+            for question, reading in zip(asked, readings, strict=True)
         ]
         if not any(chosen):
             return TutorAnswer(text="", abstained=True)
         unanswered = [part for part, found in zip(asked, chosen, strict=True) if not found]
         return _composed(dict.fromkeys(it for found in chosen for it in found), unanswered)
 
-
-@dataclass(frozen=True, slots=True)
-class Support:
-    """How well sentences support an answer.
-
-    `scores` are 0.6 cosine + 0.2 coverage of the question's terms by the sentence + 0.2 `context`,
-    which is their coverage by the best passage. `asked` counts the question's distinct terms.
-    `unknown` are names in the question that no passage has, `rest` the best passage's coverage of
-    the other terms.
-    """
-
-    scores: NDArray[np.float64]
-    context: float
-    asked: int
-    unknown: frozenset[str] = frozenset()
-    rest: float = 0.0
-
-    @property
-    def answers(self) -> bool:
-        """Whether the best sentence is good enough; a short question must be about terms that
-        occur, since "Kerberos authentication" is not answered by what authentication is. Nor is
-        it where a name doesn't occur, unless one passage has nearly all of the rest."""
-        if self.unknown and self.rest < NAMED:
-            return False
-        best = float(self.scores.max(initial=0.0))
-        known = self.asked > SHORT_QUESTION or self.context >= MIN_CONTEXT
-        return known and best >= MIN_SUPPORT
+    async def _chosen(
+        self, question: str, asked: Reading, material: Material, most: int
+    ) -> list[_Sentence]:
+        """The sentences that answer one question; none where the material doesn't support that."""
+        if not (await asyncio.to_thread(material.support, question, asked)).answers:
+            return []
+        found = material.candidates(question, asked)
+        sentences = [sentence for sentence, _, _ in found]
+        alone = await self._reader.embed([sentence.quote for sentence in sentences])
+        scores = [
+            0.6 * max(float(vector @ asked.vector), cosine) + shared
+            for vector, (_, cosine, shared) in zip(alone, found, strict=True)
+        ]
+        return [sentences[at] for at in _picked(scores, alone, sentences, most)]
 
 
-def support(
-    question: str, sentences: Sequence[str], cosines: NDArray[np.float32], passages: Sequence[str]
-) -> Support:
-    """The support that sentences (their cosines to the question given) of passages lend."""
-    passage_terms = [terms(passage) for passage in passages]
-    weights = inverse_frequency(passage_terms)
-    asked = terms(question)
-    context = max((coverage(asked, held, weights) for held in passage_terms), default=0.0)
-    own = np.array([coverage(asked, terms(sentence), weights) for sentence in sentences])
-    unknown = _names(question) - _words(" ".join(passages))
-    others = set(asked) - {term for name in unknown for term in terms(name)}
-    rest = max((coverage(others, held, weights) for held in passage_terms), default=0.0)
-    scores = 0.6 * cosines + 0.2 * own + 0.2 * context
-    return Support(scores, context, len(set(asked)), unknown, rest)
-
-
-def _names(question: str) -> frozenset[str]:
-    """Acronyms and other names of a question, in lower case: words with a capital that does not
-    begin a sentence."""
-    found: set[str] = set()
-    for match in _NAME.finditer(question):
-        word = match.group()
-        inner = any(map(str.isupper, word[1:]))
-        before = question[: match.start()].rstrip(" \t\n\"'(\u201c\u2018")
-        begins = not before or before.endswith((".", "?", "!", ":"))
-        if len(word) > 1 and (inner or (word[0].isupper() and not begins)):
-            found.add(_singular(word))
-    return frozenset(found)
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(_singular(match.group()) for match in _NAME.finditer(text))
-
-
-def _singular(word: str) -> str:
-    return word.lower().removesuffix("s")
-
-
-def _chosen(
-    question: str,
-    asked: NDArray[np.float32],
-    sentences: Sequence[_Sentence],
+def _picked(
+    scores: Sequence[float],
     vectors: NDArray[np.float32],
-    passages: Sequence[NumberedPassage],
+    sentences: Sequence[_Sentence],
     most: int,
-) -> list[_Sentence]:
-    count = len(sentences)
-    alone, headed = vectors[:count], vectors[count:]
-    cosines = np.maximum(alone @ asked, headed @ asked)
-    found = support(
-        question,
-        [_with_heading(sentence) for sentence in sentences],
-        cosines,
-        [f"{passage.heading} {passage.text}" for passage in passages],
-    )
-    if not found.answers:
-        return []
-    scores, best = found.scores, float(found.scores.max())
-    left = {at for at in range(count) if scores[at] >= RELATIVE * best}
+) -> list[int]:
+    """Places of at most `most` sentences, best first, those of a passage together."""
+    best = max(scores)
+    left = {at for at, score in enumerate(scores) if score >= RELATIVE * best}
     picked: list[int] = []
     while left and len(picked) < most:
-        relevance = {
-            at: scores[at] - DIVERSITY * _nearest(alone, at, picked)
-            for at in left
-        }  # fmt: skip
+        relevance = {at: scores[at] - DIVERSITY * _nearest(vectors, at, picked) for at in left}
         at = max(relevance, key=lambda at: (relevance[at], -at))
         left.discard(at)
-        if _nearest(alone, at, picked) < SAME:
+        if _nearest(vectors, at, picked) < SAME:
             picked.append(at)
     first_of = {sentences[at].passage.number: rank for rank, at in reversed([*enumerate(picked)])}
-    ordered = sorted(picked, key=lambda at: (first_of[sentences[at].passage.number], at))
-    return [sentences[at] for at in ordered]
+    return sorted(
+        picked, key=lambda at: (first_of[sentences[at].passage.number], sentences[at].start)
+    )
 
 
 def _nearest(vectors: NDArray[np.float32], at: int, picked: Sequence[int]) -> float:
@@ -308,8 +274,13 @@ def _prose_spans(text: str) -> list[tuple[int, int]]:
 
 
 def _with_heading(sentence: _Sentence) -> str:
-    heading = sentence.passage.heading or sentence.passage.document_title
-    return f"{heading}: {sentence.quote}"
+    """The sentence after the heading right above it."""
+    passage = sentence.passage
+    return f"{passage.heading.split(' > ')[-1] or passage.document_title}: {sentence.quote}"
+
+
+def _whole(passage: NumberedPassage) -> str:
+    return f"{passage.document_title} {passage.heading} {passage.text}"
 
 
 def _place(passage: NumberedPassage) -> str:

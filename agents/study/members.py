@@ -19,7 +19,7 @@ from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
 from pydantic import BaseModel, ValidationError
 
-from agents.ports import AgentFailure, Called, Embedder, Usage
+from agents.ports import AgentFailure, Called, Reader, Usage
 from agents.receipts import Receipt, collected, total
 from agents.study.critic import OfflineCritic
 from agents.study.extractive import ExtractiveTutor
@@ -60,11 +60,11 @@ class StudyMembers:
     """Whether the planner knows open graded work in other languages than English."""
 
 
-def offline_members(embedder: Embedder) -> StudyMembers:
+def offline_members(reader: Reader) -> StudyMembers:
     """Members without a model, which need no key and no network."""
     return StudyMembers(
         planner=Seat(OfflinePlanner, "offline", "rules"),
-        tutor=Seat(lambda: ExtractiveTutor(embedder), "offline", "extractive"),
+        tutor=Seat(lambda: ExtractiveTutor(reader), "offline", "extractive"),
         critic=Seat(OfflineCritic, "offline", "rules"),
     )
 

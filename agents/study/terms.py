@@ -26,6 +26,14 @@ _STOP_WORDS: Final = """\
     compare
     difference differences different differ distinguish"""
 _STOP: Final = frozenset(_STOP_WORDS.split())
+_LIGHT_WORDS: Final = """\
+    actually anybody anyone become becomes call called calls came come comes everybody everyone
+    exactly gave get gets getting gives giving go goes going gone got keep keeps kept let lets makes
+    making people put puts really somebody someone take taken takes taking took versus vs went whats
+    arent cant didnt doesnt dont isnt wont
+    big far fast large long often old tall
+    first second third two three four five six seven eight nine ten"""
+_SAYS_LITTLE: Final = _STOP | frozenset(_LIGHT_WORDS.split())
 _NOWHERE: Final = math.log(2)
 _ENDINGS: Final = (
     "izations", "ization", "ations", "ation", "missions", "mission", "ments", "ment", "ingly",
@@ -37,6 +45,19 @@ def terms(text: str) -> list[str]:
     """The stems of the content words of `text`, in order, with repeats."""
     words = (match.group().lower() for match in _WORD.finditer(text))
     return [stem(word) for word in words if word not in _STOP]
+
+
+def topic_spans(text: str) -> list[tuple[int, int]]:
+    """Where the words of `text` are that say what it is about: without function words, contracted
+    ones, light verbs and numerals."""
+    return [match.span() for match in _WORD.finditer(text) if not says_little(match.group())]
+
+
+def says_little(word: str) -> bool:
+    """Whether `word`, in any case, can stand in a question about anything."""
+    said, apostrophe, _ = word.lower().replace("\u2019", "'").partition("'")
+    contracted = bool(apostrophe) and said.removesuffix("n") in _STOP
+    return contracted or said in _SAYS_LITTLE
 
 
 def stem(word: str) -> str:

@@ -80,7 +80,26 @@ async def test_any_text_has_a_finite_unit_vector(model, text):
     assert np.linalg.norm(vectors[0]) == pytest.approx(1, abs=1e-5)
 
 
+async def test_a_reading_is_the_vector_and_its_word_pieces(model):
+    texts = ["Na\u00efve retransmission 🙂 works.", "port", ""]
+    readings = await model.read(texts)
+    vectors = await model.embed(texts)
+    for text, reading, vector in zip(texts, readings, vectors, strict=True):
+        assert np.array_equal(reading.vector, vector)
+        assert reading.pieces.shape == (len(reading.spans), model.dimension)
+        assert np.allclose(np.linalg.norm(reading.pieces, axis=1), 1, atol=1e-5)
+        said = {text[start:end] for start, end in reading.spans}
+        assert said.issuperset(text.split()[:1])
+    assert len(readings[2].pieces) == 0
+
+
+async def test_a_reading_ends_where_the_vector_does(model):
+    (reading,) = await model.read(["port " * 1000])
+    assert len(reading.pieces) == len(reading.spans) == model.max_tokens - 2
+
+
 async def test_no_texts(model):
+    assert await model.read([]) == []
     assert (await model.embed([])).shape == (0, 384)
 
 

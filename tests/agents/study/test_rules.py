@@ -3,7 +3,6 @@
 import pytest
 
 from agents.study.brief import AiPolicy, OpenAssignment, Speaker, StudyBrief, Turn
-from agents.study.extractive import support
 from agents.study.graded_work import match_graded_work
 from agents.study.messages import (
     CheckedClaim,
@@ -15,7 +14,8 @@ from agents.study.messages import (
 )
 from agents.study.planner import planned, questions
 from agents.study.retrieval import retrieved
-from agents.study.terms import coverage, inverse_frequency, terms
+from agents.study.support import Support, support, unknown_names
+from agents.study.terms import coverage, inverse_frequency, terms, topic_spans
 
 
 def plan(question: str, *history: Turn):
@@ -158,8 +158,59 @@ async def test_a_neighbouring_topic_is_no_answer(embedder):
     passage = "Authentication means that the client knows which server it is talking to."
     for question, answers in (
         ("What is Kerberos authentication?", False),
+        ("what is kerberos authentication", False),
         ("What does authentication mean for the client?", True),
     ):
-        vectors = await embedder.embed([question, passage])
-        found = support(question, [passage], vectors[1:] @ vectors[0], [passage, "Other."])
+        asked, read = await embedder.read([question, passage])
+        found = support(question, asked, [[read], []], [passage, "Other."])
         assert found.answers == answers
+
+
+async def test_a_long_message_about_something_else_is_no_answer(embedder):
+    """Length makes up for what a long question loses in likeness, up to a point."""
+    passage = "Authentication means that the client knows which server it is talking to."
+    question = "My bread never gets a crisp crust although the oven is hot when it goes in. " * 20
+    asked, read = await embedder.read([question, passage])
+    assert not support(question, asked, [[read]], [passage]).answers
+
+
+def test_each_measure_counts():
+    fair = Support(closeness=0.55, matched=0.6, length=12)
+    assert fair.answers
+    assert Support(0.65, 0.6, 12).probability > fair.probability
+    assert Support(0.55, 0.7, 12).probability > fair.probability
+    assert not Support(0.55, 0.6, 12, unknown=0.5).answers
+    assert Support(0.0, 0.0, 10_000).probability == Support(0.0, 0.0, 100).probability
+
+
+async def test_passages_without_sentences_support_nothing(embedder):
+    (asked,) = await embedder.read(["What is a port?"])
+    for sentences in ([], [[]]):
+        assert not support("What is a port?", asked, sentences, ["| port |"]).answers
+
+
+@pytest.mark.parametrize(
+    ("question", "unknown"),
+    [
+        ("How does SLAAC differ from DHCP?", {"SLAAC"}),
+        ("Compare OSPF-style and RIP-style routing", set()),
+        ("How does IS-IS differ from OSPF?", {"IS-IS"}),
+        ("How do routers use Linux?", {"Linux"}),
+        ("Routers forward. Switches too?", set()),
+        ("How long takes a 10 Mbit/s link?", set()),
+        ("What are RIPs?", set()),
+        ("what does nagle do", set()),
+    ],
+)
+def test_names_that_no_passage_has(question, unknown):
+    passages = ["OSPF and RIP are routing protocols; OSPF is link-state.", "DHCP is a protocol."]
+    assert unknown_names(question, passages) == unknown
+
+
+def test_words_that_say_what_a_question_is_about():
+    for question, topic in (
+        ("What are the three things that TLS guarantees?", ["TLS", "guarantees"]),
+        ("Why isn\u2019t my router\u2019s table used?", ["router\u2019s", "table"]),
+        ("How far?", []),
+    ):
+        assert [question[start:end] for start, end in topic_spans(question)] == topic
