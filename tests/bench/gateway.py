@@ -32,6 +32,7 @@ from agents.models.providers import Keys, Providers
 from agents.models.tokens import CountedUsage
 from agents.ports import Account
 from observability.metrics import Metrics
+from ops.processes import quiet_collector
 from persistence.limits import MemoryLimits
 from tests.agents.models import gemini_server as gemini
 from tests.agents.models import openai_server as openai
@@ -178,6 +179,7 @@ async def run(provider: str, address: str, calls: int, tokens: int, streams: int
                     f"  per token: {gated / calls / tokens * 1e3:.3f} ms CPU, of it the gateway "
                     f"{per:.3f} ms"
                 )
+        quiet_collector()  # as in every process of the product
         for label, ask in (("SDK", bare), ("gateway", ours)):
             stall, took = await longest_stall(ask, streams)
             print(  # noqa: T201
