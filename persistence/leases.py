@@ -37,7 +37,11 @@ class Renewals:
         )
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
-        return await asyncio.shield(future)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait({future})  # nobody else would wait for the statement at the end
+            raise
 
     async def _run(self) -> None:
         while self._waiting:

@@ -66,11 +66,14 @@ class Answer:
         self._flushed = ""
         self._writing = asyncio.Lock()
         self._counted: Counter[str] = Counter()
+        self._recorded: set[str] = set()
         self._steps: list[NewStep] = []
         self._stepped = asyncio.Event()
 
     async def recall(self, step_key: str, request_hash: str) -> str | None:
-        """See `agents.ports.Ledger`."""
+        """See `agents.ports.Ledger`. In a first try, what this did not record is not there."""
+        if self._asked.tries == 1 and step_key not in self._recorded:
+            return None
         async with self._resources.database.read() as connection:
             return await ledger.recall(
                 connection, self._id, LEDGER_GENERATION, step_key, request_hash
@@ -78,6 +81,7 @@ class Answer:
 
     async def record(self, step_key: str, paid: Paid) -> None:
         """See `agents.ports.Ledger`. What was paid is kept, whoever holds the lease."""
+        self._recorded.add(step_key)
         call = self._resources.call(replace(paid, response=storable(paid.response)))
         async with self._resources.database.transaction() as connection:
             kept = await study_work.lock(connection, self._id)

@@ -70,7 +70,6 @@ async def world(address: str, answers: int) -> AsyncIterator[tuple[World, list[C
             study_models=name,
             model_server_key=gemini.KEY,
             study_concurrency=answers,
-            pool_size=40,
         )
         resources = await stack.enter_async_context(open_resources(settings))
         url = await stack.enter_async_context(serving(resources))
