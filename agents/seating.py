@@ -35,7 +35,7 @@ class Seating:
     picture_micros: int | None = None
     """What reading the pictures of one document may cost."""
     prepare: Callable[[], None] = lambda: None
-    """Imports what the offered models need: for a worker, before its first call."""
+    """Makes the clients of the offered models: for a worker, before its first call."""
 
     def study_members(self, account: Account, offline: StudyMembers) -> StudyMembers:
         """The study team of one message."""

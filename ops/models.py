@@ -1,10 +1,11 @@
 """The model gateway of a process, and who sits where by its settings."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from pydantic import SecretStr
 
+from agents.models.failures import ModelFailure
 from agents.models.gateway import Gateway, GatewayPolicy
 from agents.models.names import model_name
 from agents.models.providers import Keys, Providers
@@ -31,10 +32,6 @@ async def open_seating(
     )
     keys = (settings.gemini_api_key, settings.openai_api_key, settings.model_server_key)
     providers = Providers(Keys(*map(_secret, keys)), policy)
-
-    def prepare() -> None:
-        providers.prepare([model_name(one.name) for one in settings.models])
-
     offering = settings.offering()
     async with open_limits(redis_url) as limits:
         gateway = Gateway(
@@ -46,6 +43,12 @@ async def open_seating(
             metrics=metrics,
             policy=policy,
         )
+
+        def prepare() -> None:
+            for one in settings.models:
+                with suppress(ModelFailure):  # told to who asks it
+                    gateway.provider_client(model_name(one.name))
+
         try:
             yield Seating(
                 gateway,

@@ -1,6 +1,5 @@
 """The clients of the configured providers, over one pool of connections."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +32,6 @@ class Providers:
         self._keys = keys
         self._options = CallOptions(policy.output_tokens, idle_seconds)
         self._http: httpx2.AsyncClient | None = None
-
-    def prepare(self, names: Sequence[ModelName]) -> None:
-        """Imports now what these models need, not in the middle of the first answer."""
-        for provider in {name.provider for name in names}:
-            _client_type(provider)
 
     def client(self, name: ModelName) -> ChatCompletionClient:
         """Raises ModelFailure where the provider needs a key and has none."""
