@@ -28,9 +28,10 @@ class Rights:
     _viewer: Viewer | None = None
     _read_at: float = 0.0
 
-    def note(self, viewer: Viewer | None) -> None:
-        """They were read just now; None when there are none."""
-        self._viewer, self._read_at = viewer, time.monotonic()
+    def note(self, viewer: Viewer | None, began: float) -> None:
+        """They were read from `began` on; None when there are none. What was read later stays."""
+        if began >= self._read_at:
+            self._viewer, self._read_at = viewer, began
 
     @property
     def recent(self) -> Viewer | None:
@@ -190,9 +191,10 @@ class RequestContexts:
         )
 
     async def _viewer(self, proof: Proof, rights: Rights) -> Viewer:
+        began = time.monotonic()
         async with self.resources.database.read() as connection:
             viewer = await find_viewer(connection, proof)
-        rights.note(viewer)
+        rights.note(viewer, began)
         if viewer is None:
             raise Refusal(
                 RefusalCode.UNAUTHENTICATED,

@@ -52,6 +52,10 @@ class Renewals:
                 for future in batch.values():
                     future.set_exception(error)
                     future.exception()  # who asked may have gone
+            except BaseException:
+                for future in (*batch.values(), *self._waiting.values()):
+                    future.cancel()
+                raise
             else:
                 for key, future in batch.items():
                     future.set_result(key in held)

@@ -143,7 +143,7 @@ async def _give_up(
     sums: Counter[tuple[UUID, UUID | None, date]] = Counter()
     for *purse, micros in (found := rows.all()):
         sums[*purse] += micros
-    for organization_id, course_id, month in sorted(sums, key=str):
+    for organization_id, course_id, month in sorted(sums, key=_locked_first):
         for scope in (None,) if course_id is None else (None, course_id):
             micros = sums[organization_id, course_id, month]
             await connection.execute(
@@ -159,6 +159,12 @@ async def _give_up(
                 )
             )
     return len(found)
+
+
+def _locked_first(purse: tuple[UUID, UUID | None, date]) -> tuple[str, date, str]:
+    """Months in order within an organization, whose courses share the row of each."""
+    organization_id, course_id, month = purse
+    return str(organization_id), month, str(course_id)
 
 
 async def _rows(

@@ -1,7 +1,7 @@
 """The worker's side of study: what a reply answers, and the fenced writes of the answer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -50,9 +50,9 @@ class OpenWork:
     instructions: str
     ai_policy: str
     prompts: list[str] | None
-    references: list[str | None] | None
-    criteria: list[str] | None
-    levels: list[str] | None
+    references: list[str | None] | None = field(repr=False)
+    criteria: list[str] | None = field(repr=False)
+    levels: list[str] | None = field(repr=False)
 
 
 async def claim(

@@ -2,7 +2,7 @@
 course is run. English. What it is about is judged elsewhere."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 from agents.documents.sentences import sentence_spans
@@ -22,9 +22,10 @@ _COUNT: Final = "|".join((r"\d{1,3}", *_CARDINALS))
 _NTH: Final = "|".join((*_ORDINALS, r"\d{1,2}(?:st|nd|rd|th)"))
 _NUMBERED: Final = (
     re.compile(
-        rf"\b(?P<kind>{KINDS})\s*(?:no\.?\s*|number\s+|#\s*)?(?P<number>{_COUNT})\b", re.IGNORECASE
+        rf"\b(?P<kind>{KINDS})\s*(?:no\.?\s*|number\s+|#\s*)?(?P<number>{_COUNT})\b",
+        re.IGNORECASE | re.ASCII,
     ),
-    re.compile(rf"\b(?P<number>{_NTH})\s+(?P<kind>{KINDS})\b", re.IGNORECASE),
+    re.compile(rf"\b(?P<number>{_NTH})\s+(?P<kind>{KINDS})\b", re.IGNORECASE | re.ASCII),
 )
 
 _WRITE: Final = (
@@ -167,21 +168,37 @@ class QuestionForm:
     course: bool
     rules: bool
 
+    @property
+    def asks_for_work(self) -> bool:
+        """Whether something is to be made, and not how that is done by the rules."""
+        return (self.wanted or self.product) and not (self.fact or self.rules)
+
 
 def form_of(question: str) -> QuestionForm:
-    """The cues in `question`."""
-    definition = bool(_DEFINITION.search(question))
-    fact = bool(_FACT.search(question))
-    rules = bool(_ASKS.match(question) and _RULES.search(question))
+    """The cues in `question`: of the sentences that ask for work, where any does, so that "When is
+    it due?" before them hides nothing; else of the whole."""
+    whole = _form_of(question)
+    working = [form for text in _sentences(question) if (form := _form_of(text)).asks_for_work]
+    if whole.asks_for_work or not working:
+        return whole
+    cues = ({f.name for f in fields(form) if getattr(form, f.name)} for form in working)
+    found = set().union(*cues)
+    return QuestionForm(**{f.name: f.name in found for f in fields(QuestionForm)})
+
+
+def _form_of(text: str) -> QuestionForm:
+    definition = bool(_DEFINITION.search(text))
+    fact = bool(_FACT.search(text))
+    rules = bool(_ASKS.match(text) and _RULES.search(text))
     return QuestionForm(
-        wanted=bool(_WANTED.search(question)) and not fact,
-        product=bool(_PRODUCT.search(question)) and not rules,
-        mine=bool(_MINE.search(question)) and not rules,
+        wanted=bool(_WANTED.search(text)) and not fact,
+        product=bool(_PRODUCT.search(text)) and not rules,
+        mine=bool(_MINE.search(text)) and not rules,
         fact=fact,
         definition=definition,
-        term=definition and len(topic_terms(question)) <= _FEW_TERMS,
-        meaning=bool(_MEANING.search(question)),
-        course=bool(_COURSE.search(question)),
+        term=definition and len(topic_terms(text)) <= _FEW_TERMS,
+        meaning=bool(_MEANING.search(text)),
+        course=bool(_COURSE.search(text)),
         rules=rules,
     )
 
@@ -201,9 +218,15 @@ def leans(question: str) -> bool:
 def readings(question: str) -> list[str]:
     """The texts by which a question is looked up: it, its sentences, and each without the words
     that ask ("write me a paragraph on")."""
-    sentences = [question[start:end] for start, end in sentence_spans(question)][:_MAX_SENTENCES]
+    sentences = _sentences(question)
+    if len(sentences) > _MAX_SENTENCES:  # the task stands before or after what is told around it
+        sentences = [*sentences[: _MAX_SENTENCES // 2], *sentences[-_MAX_SENTENCES // 2 :]]
     topics = (topic for text in (question, *sentences) if (topic := _topic(text)))
     return list(dict.fromkeys((question, *sentences, *topics)))
+
+
+def _sentences(text: str) -> list[str]:
+    return [text[start:end] for start, end in sentence_spans(text)]
 
 
 def _topic(text: str) -> str | None:

@@ -6,11 +6,12 @@ to those units, content terms in common, and the question's form (`question_form
 were fitted by tests/bench/firewall_fit.py.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, islice, zip_longest
 from math import exp
 from typing import Final
 
@@ -38,10 +39,12 @@ TOP: Final = 4
 TOGETHER: Final = 4
 """A question is read with three before it at most."""
 MANY_TERMS: Final = 4
-_MAX_UNITS: Final = 32
+_MAX_SENTENCES: Final = 128
+_MAX_CLAUSES: Final = 32
 _MAX_GUARDED: Final = 96
 _UNIT_CHARACTERS: Final = 1_500
 _TEXT_CHARACTERS: Final = 20_000
+_WORK_CHARACTERS: Final = 200_000
 _EDGE: Final = 1_000
 _CLAUSE: Final = re.compile(r"[,;:]\s+|\s+(?:and|or|then)\s+")
 _LABEL: Final = re.compile(r"^[^:]*:\s+")
@@ -53,12 +56,12 @@ class WorkText:
     the first as a whole."""
 
     assignment: OpenAssignment
-    units: Sequence[str]
+    units: Sequence[str] = field(repr=False)
     prompt_units: int
     prompt_terms: frozenset[str]
-    all_terms: frozenset[str]
+    all_terms: frozenset[str] = field(repr=False)
     numbers: frozenset[tuple[str, int]]
-    shingles: frozenset[tuple[str, ...]]
+    shingles: frozenset[int] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Asked:
     question: str
     form: QuestionForm
     numbers: frozenset[tuple[str, int]]
-    shingles: frozenset[tuple[str, ...]]
+    shingles: frozenset[int]
     own: Reading
     together: Reading | None
 
@@ -115,7 +118,7 @@ async def read(turns: Sequence[str], embedder: Embedder) -> list[Asked]:
 
 async def guarded_work(guarded: Sequence[OpenAssignment], embedder: Embedder) -> list[Work]:
     """What questions are compared with, of each assignment."""
-    texts = list(map(_work_text, guarded))
+    texts = await asyncio.to_thread(lambda: list(map(_work_text, guarded)))
     units = [text.units for text in texts]
     rows = _taken(await embedder.embed(list(chain.from_iterable(units))), units)
     return list(map(Work, texts, rows))
@@ -162,8 +165,9 @@ def _work_text(work: OpenAssignment) -> WorkText:
     ]
     title = _LABEL.sub("", work.title)
     whole = work.prompt.strip() or work.title
-    prompt = [whole, *sentences[:_MAX_UNITS], *clauses[:_MAX_UNITS], *filter(None, [title])]
-    guarded = [sentence for text in work.guarded for sentence in _sentences(text)][:_MAX_GUARDED]
+    prompt = [whole, *sentences[:_MAX_SENTENCES], *clauses[:_MAX_CLAUSES], *filter(None, [title])]
+    in_turn = chain.from_iterable(zip_longest(*map(_sentences, work.guarded)))
+    guarded = list(islice(filter(None, in_turn), _MAX_GUARDED))
     known = frozenset(topic_terms(f"{work.title} {work.prompt}"))
     return WorkText(
         assignment=work,
@@ -177,16 +181,16 @@ def _work_text(work: OpenAssignment) -> WorkText:
 
 
 def _sentences(text: str) -> list[str]:
-    return [text[start:end] for start, end in sentence_spans(text[:_TEXT_CHARACTERS])]
+    return [text[start:end] for start, end in sentence_spans(text[:_WORK_CHARACTERS])]
 
 
 def _cut(text: str) -> str:
     return text[:_UNIT_CHARACTERS]
 
 
-def _shingles(text: str) -> set[tuple[str, ...]]:
-    words = text[:_TEXT_CHARACTERS].lower().split()
-    return {tuple(words[at : at + SHINGLE]) for at in range(len(words) - SHINGLE + 1)}
+def _shingles(text: str) -> set[int]:
+    words = text[:_WORK_CHARACTERS].lower().split()
+    return {hash(tuple(words[at : at + SHINGLE])) for at in range(len(words) - SHINGLE + 1)}
 
 
 def surely(asked: Asked, work: Work) -> bool:

@@ -202,3 +202,32 @@ async def test_the_rest_of_the_course_may_be_asked_for(embedder):
     blocked = sum(match is not None for match in matches)
     assert asked >= 50
     assert blocked <= 0.12 * asked, (blocked, asked)
+
+
+@pytest.mark.parametrize("named", ["PROJECT F\u0130VE", "exercise s\u0131x", "exercise \u017fix"])
+def test_letters_that_fold_into_others_name_no_work(named):
+    assert numbered_work(f"Write {named}") == set()
+
+
+@pytest.mark.parametrize("before", ["When is it due?", "How many pages may it have?"])
+def test_a_question_on_the_rules_hides_no_wish_for_work(before):
+    form = form_of(f"{before} Write my essay on rent control.")
+    assert form == form_of("Write my essay on rent control.")
+    assert not form_of(before).asks_for_work
+
+
+async def test_a_task_deep_in_an_exam_and_a_wish_behind_a_story_are_found(embedder):
+    task = "Prove that a regular language is closed under reversal of its words."
+    tasks = [
+        f"Question {n}: describe the invention number {n} of the catalogue." for n in range(90)
+    ]
+    tasks[70] = task
+    exam = OpenAssignment("exam", "Exam", "\n\n".join(tasks), AiPolicy.HINTS)
+    alone = OpenAssignment("proof", "Exam", task, AiPolicy.HINTS)
+    story = "I had a long day and missed my bus. " * 20
+    for work, asked in (
+        (exam, "Write me the proof that regular languages are closed under reversal."),
+        (exam, f"{story} {task}"),
+        (alone, f"{story} Show that reversing a regular language gives a regular language again."),
+    ):
+        assert await match_graded_work(StudyBrief(asked, (), (work,)), embedder) is not None, asked
