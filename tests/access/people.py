@@ -245,8 +245,8 @@ async def _sealed(admin: Client, action: str) -> str:
 
 
 async def _document(world: World, instructor: Client) -> str:
-    (name, text), *_ = MATERIAL.items()
-    file = (name, text.encode() if isinstance(text, str) else text, "text/markdown")
+    name = "transport.md"  # what no assignment asks for
+    file = (name, MATERIAL[name].encode(), "text/markdown")
     made = await instructor.upload(gql.UPLOAD, file, courseId=world.course_id)
     state = "query($id: ID!) { node(id: $id) { ... on Document { state } } }"
     async with asyncio.timeout(30):
@@ -266,7 +266,7 @@ async def _graded(instructor: Client, assignment: str) -> str:
 
 async def _studied(owner: Client, world: World) -> tuple[str, str]:
     session = await owner.change(gql.CREATE_SESSION, courseId=world.course_id)
-    question = "What happens when the time to live of a packet reaches zero?"
+    question = "Which protocol gives a reliable, ordered stream of bytes?"
     message = await owner.change(gql.ASK, sessionId=session["id"], text=question)
     state = "query($id: ID!) { node(id: $id) { ... on Message { state } } }"
     async with asyncio.timeout(30):

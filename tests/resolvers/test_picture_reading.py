@@ -60,7 +60,6 @@ async def scanning(study_world: StudyWorld) -> AsyncIterator[Scanning]:
         name = f"openai:q@{server.address}/v1"
         policy = GatewayPolicy(seconds=3.0, tries=1)
         providers = Providers(Keys(servers=openai.KEY), policy, idle_seconds=5)
-        providers.prepare(chain(name))
         prices = [{"from": "2025-01-01", "input": 1_000_000, "output": 1_000_000}]
         gateway = Gateway(
             make=providers.client,
