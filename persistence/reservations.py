@@ -1,8 +1,9 @@
 """What requests to models set aside of budgets, and the settlement of it.
 
-All requests of an organization in a month lock one row, so each change is one statement that needs
-no transaction around it: the lock is held while the server runs it, however busy the caller is. The
-organization's row is locked before its course's, always.
+All requests of an organization in a month lock one row, so to reserve and to settle are one
+statement each that needs no transaction around it: the lock is held while the server runs it,
+however busy the caller is. (What an owner may cost, and what the dead left, takes more than one.)
+The organization's row is locked before its course's, always.
 """
 
 from collections import Counter
@@ -28,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from persistence.database import Connection, need_transaction, values_of
+from persistence.database import Conflict, Connection, need_transaction, values_of
 from persistence.identifiers import uuid7
 from persistence.tables.usage import (
     RUNNING,
@@ -84,7 +85,7 @@ async def reserve(
     organization that has no row of its own, `owner_micros` that of the usage's owner in all, which
     takes a transaction.
 
-    Raises `OverBudget`, after which nothing is set aside.
+    Raises `OverBudget`, and `Conflict` when its course goes just now: nothing is set aside then.
     """
     given = {f"given_{name}": value for name, value in values_of(usage).items()}
     given["monthly_micros"] = monthly_micros
@@ -185,6 +186,8 @@ async def _rows(
         ]
         await connection.execute(_BEGIN_MONTH, first)
         rows = (await connection.execute(statement, given)).all()
+        if len(rows) < len(scopes):  # the course is being deleted: nothing was set aside
+            raise Conflict
     return rows
 
 

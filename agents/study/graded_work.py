@@ -29,8 +29,8 @@ from agents.study.work_likeness import (
 )
 
 FOUND: Final = 0.5
-"""From this probability on. Of the questions it was fitted on, a lower one finds hardly more and
-blocks many; one blocked by mistake gets hints with places to read."""
+"""From this probability on. With .35 it finds 8 more of 332 questions on work left out of the fit,
+and blocks 12 more of 438 harmless ones; one blocked by mistake gets places to read."""
 FOUND_IN_OTHER_LANGUAGES: Final = 0.9
 
 MAX_RUNG: Final = 3

@@ -173,3 +173,13 @@ async def test_a_query_of_any_length_is_ranked_by_its_words(
     assert best.heading_path == ["Routing", "Time to live"]
     assert best.text_score is not None
     assert best.text_score > 0
+
+
+async def test_a_search_outside_a_transaction_would_forget_its_settings(
+    study_world: StudyWorld,
+) -> None:
+    world = study_world
+    scope = PassageScope(world.organization_id, [world.course_id], world.embedder.name)
+    async with world.database.read() as connection:
+        with pytest.raises(RuntimeError, match="transaction"):
+            await retrieval.prepare(connection, scope)

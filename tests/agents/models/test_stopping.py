@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from autogen_core import CancellationToken
 
-from agents.models.stopping import pumped
+from agents.models.stopping import AT_ONCE, pumped
 
 
 async def test_a_stream_that_has_arrived_lets_others_have_their_turns():
@@ -54,3 +54,27 @@ async def test_a_token_that_was_cancelled_before_begins_nothing():
     with pytest.raises(asyncio.CancelledError):
         await anext(pumped(begins(), token))
     assert not begun
+
+
+async def test_of_many_streams_that_have_arrived_a_few_read_on_in_each_turn():
+    read = 0
+    most = 0
+
+    async def arrived() -> AsyncGenerator[int, None]:
+        nonlocal read
+        for number in range(20):
+            read += 1
+            yield number
+
+    async def drained() -> list[int]:
+        return [item async for item in pumped(arrived(), None)]
+
+    reading = asyncio.gather(*(drained() for _ in range(100)))
+    while read < 100:  # noqa: ASYNC110 - turns of the loop are what is counted
+        await asyncio.sleep(0)
+    while not reading.done():
+        before = read
+        await asyncio.sleep(0)
+        most = max(most, read - before)
+    assert await reading == [list(range(20))] * 100
+    assert 0 < most <= AT_ONCE
