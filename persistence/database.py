@@ -175,6 +175,7 @@ async def open_database(
             max_overflow=0,
             pool_timeout=None,  # `Database.wait_seconds` bounds it
             pool_pre_ping=False,
+            pool_use_lifo=True,  # the connection used last has its statements prepared
             connect_args={"server_settings": server_settings},
         )
         for size in (pool_size, KEEPERS)

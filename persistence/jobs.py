@@ -261,7 +261,8 @@ class _Pool:
         failures = 0
         while not self._stopping:
             self._driver = _PersistentDriver(self._database, f"assay jobs {self._entrypoint}")
-            self._manager = QueueManager(_repository(self._driver), channel=_NAMES.channel)
+            channel = types.Channel(f"{_NAMES.channel}_{self._entrypoint}")
+            self._manager = QueueManager(_repository(self._driver), channel=channel)
             self._manager.entrypoint(self._entrypoint, accepts_context=False)(self._run_job)
             try:
                 await self._manager.run(
