@@ -21,35 +21,8 @@ logger = logging.getLogger(__name__)
 
 PENDING_TOPIC = "stream-pending"
 BATCH_EVENTS = 2_000
-# The advisory lock under which events are numbered ("seq" in ASCII).
-_LOCK = 0x736571
 
-# The snapshot of the numbering statement must be taken after the lock was got, so they are two
-# statements. A holder that stalls loses the lock after two seconds.
-_TAKE_LOCK = text(
-    "SELECT pg_try_advisory_xact_lock(:key), "
-    "set_config('idle_in_transaction_session_timeout', '2000', true)"
-)
-
-_NUMBER = text("""
-WITH pending AS MATERIALIZED (
-    SELECT id, stream_id FROM stream_event WHERE seq IS NULL ORDER BY id LIMIT :limit
-), heads AS MATERIALIZED (
-    SELECT s.stream_id, coalesce(
-        (SELECT max(e.seq) FROM stream_event e WHERE e.stream_id = s.stream_id), 0
-    ) AS seq
-    FROM (SELECT DISTINCT stream_id FROM pending) s
-), numbered AS (
-    UPDATE stream_event e SET seq = n.seq
-    FROM (
-        SELECT p.id, h.seq + row_number() OVER (PARTITION BY p.stream_id ORDER BY p.id) AS seq
-        FROM pending p JOIN heads h USING (stream_id)
-    ) n
-    WHERE e.id = n.id
-    RETURNING e.stream_id, e.seq
-)
-SELECT stream_id, max(seq) AS seq, count(*) AS events FROM numbered GROUP BY stream_id
-""")
+_NUMBER = text("SELECT stream_id, seq, events FROM number_events(:most)")
 
 
 def stream_topic(stream_id: UUID) -> str:
@@ -180,17 +153,13 @@ class Sequencer:
 
     async def number(self) -> int | None:
         """Numbers one batch and hints at it; how many, or None when another process is at it."""
-        async with self._database.transaction() as connection:
-            if not (await connection.execute(_TAKE_LOCK, {"key": _LOCK})).scalar_one():
-                return None
-            heads, events = await self._number(connection)
-        for stream_id, seq in heads.items():
-            await self._bus.publish(stream_topic(stream_id), {"seq": seq})
-        return events
-
-    async def _number(self, connection: Connection) -> tuple[Mapping[UUID, int], int]:
-        rows = (await connection.execute(_NUMBER, {"limit": self._batch})).all()
-        return {row.stream_id: row.seq for row in rows}, sum(row.events for row in rows)
+        async with self._database.statement() as connection:
+            rows = (await connection.execute(_NUMBER, {"most": self._batch})).all()
+        if rows and rows[0].stream_id is None:
+            return None
+        for row in rows:
+            await self._bus.publish(stream_topic(row.stream_id), {"seq": row.seq})
+        return sum(row.events for row in rows)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Numbers until `stop` is set: at once when hinted, then every 20 ms while there is work.
