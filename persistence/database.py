@@ -209,7 +209,7 @@ async def add(connection: Connection, *rows: SQLModel) -> None:
     """Inserts rows of one table in one statement. Raises `Duplicate`."""
     if not rows:
         return
-    with _duplicates():
+    with duplicates():
         await connection.execute(insert(table_of(type(rows[0]))), list(map(values_of, rows)))
 
 
@@ -222,14 +222,15 @@ def values_of(row: SQLModel) -> dict[str, Any]:
 
 async def change(connection: Connection, statement: Executable) -> None:
     """Runs an UPDATE that must touch a row. Raises `Conflict` when it touches none, `Duplicate`."""
-    with _duplicates():
+    with duplicates():
         result = await connection.execute(statement)
     if result.rowcount == 0:
         raise Conflict
 
 
 @contextmanager
-def _duplicates() -> Iterator[None]:
+def duplicates() -> Iterator[None]:
+    """Raises `Duplicate` where a unique key is violated inside."""
     try:
         yield
     except IntegrityError as e:

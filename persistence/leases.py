@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Table, and_, func, or_, select, tuple_, update
@@ -85,6 +85,10 @@ class Lapsed:
     fence: int
 
 
+ENDED: Final[Mapping[str, None]] = {"lease_owner": None, "lease_until": None}
+"""What the last write of a holder sets besides."""
+
+
 def _until(seconds: float) -> ColumnElement[Any]:
     # clock_timestamp: now() is the transaction's beginning, and the row's lock may be waited for
     return func.clock_timestamp() + timedelta(seconds=seconds)
@@ -149,10 +153,17 @@ async def fenced_update(
     written = await connection.execute(
         update(table).where(held, table.c.state.in_(expected_states)).values(dict(values))
     )
-    if written.rowcount:
-        return
-    still_held = (await connection.execute(select(table.c.id).where(held))).scalar_one_or_none()
-    raise Conflict if still_held else LeaseLost
+    if not written.rowcount:
+        raise await refused(connection, table, row_id, fence)
+
+
+async def refused(
+    connection: Connection, table: Table, row_id: UUID, fence: int
+) -> LeaseLost | Conflict:
+    """Why a fenced write touched no row: see `fenced_update`."""
+    held = and_(table.c.id == row_id, table.c.fence == fence, table.c.lease_owner.is_not(None))
+    found = await connection.scalar(select(table.c.id).where(held))
+    return LeaseLost() if found is None else Conflict()
 
 
 async def release(
@@ -167,7 +178,7 @@ async def release(
     released = await connection.execute(
         update(table)
         .where(table.c.id == row_id, table.c.fence == fence, table.c.lease_owner.is_not(None))
-        .values({**(values or {}), "lease_owner": None, "lease_until": None})
+        .values({**(values or {}), **ENDED})
     )
     if not released.rowcount:
         raise LeaseLost
@@ -237,6 +248,6 @@ async def _end(
     ended = await connection.execute(
         update(table)
         .where(table.c.id == row_id, *conditions)
-        .values(state=to_state, lease_owner=None, lease_until=None, fence=table.c.fence + 1)
+        .values(state=to_state, fence=table.c.fence + 1, **ENDED)
     )
     return bool(ended.rowcount)

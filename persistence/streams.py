@@ -159,7 +159,7 @@ class Sequencer:
             return None
         for row in rows:
             await self._bus.publish(stream_topic(row.stream_id), {"seq": row.seq})
-        return sum(row.events for row in rows)
+        return sum(int(row.events) for row in rows)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Numbers until `stop` is set: at once when hinted, then every 20 ms while there is work.

@@ -1,16 +1,24 @@
-"""Writing what the team does for an answer, step by step, once each."""
+"""Writing what the team does for an answer, step by step, once each, with the events of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
 
-from persistence.database import Connection
+from persistence.database import Connection, Duplicate, duplicates
 from persistence.identifiers import uuid7
-from persistence.tables.study import agent_steps
+from persistence.leases import refused
+from persistence.lifecycle.study import MessageState
+from persistence.tables.study import messages
+
+MESSAGE_STATE: Final = "MESSAGE_STATE"
+STEP: Final = "STEP"
+
+_COLLISIONS = 3
+"""How often a step's place may be taken by another process before that is an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,35 +30,95 @@ class NewStep:
     detail: dict[str, Any]
 
 
-async def add_steps(
-    connection: Connection, organization_id: UUID, message_id: UUID, steps: Sequence[NewStep]
-) -> list[UUID]:
-    """The ids of those that were not there, or came out otherwise in an earlier try.
+async def advance(
+    connection: Connection,
+    message_id: UUID,
+    fence: int,
+    state: MessageState,
+    steps: Sequence[NewStep],
+    becomes: MessageState | None = None,
+) -> None:
+    """Writes steps, and that the message `becomes` something, as the holder of its lease.
+
+    One statement, for `Database.statement`: in a transaction that has to go on, lock the message
+    and `add_steps`. Raises `LeaseLost`, and `Conflict` in another state.
+    """
+    given = {"fence": fence, "state": state, "becomes": becomes}
+    for left in reversed(range(_COLLISIONS)):
+        try:
+            with duplicates():
+                held = await connection.scalar(_ADVANCE, _given(message_id, steps) | given)
+        except Duplicate:  # who held the lease before has written a step at this moment
+            if not left:
+                raise
+        else:
+            break
+    if not held:
+        raise await refused(connection, messages, message_id, fence)
+
+
+async def add_steps(connection: Connection, message_id: UUID, steps: Sequence[NewStep]) -> None:
+    """Writes those that were not there, or came out otherwise in an earlier try.
 
     The caller has locked the message, so that its steps get their places one by one.
     """
-    following = (
-        select(func.coalesce(func.max(agent_steps.c.ordinal) + 1, 0))
-        .where(agent_steps.c.message_id == message_id)
-        .scalar_subquery()
-    )
-    written: list[UUID] = []
-    for step in steps:
-        statement = insert(agent_steps).values(
-            id=uuid7(),
-            organization_id=organization_id,
-            message_id=message_id,
-            ordinal=following,
-            key=step.key,
-            kind=step.kind,
-            detail=step.detail,
+    if steps:
+        await connection.execute(_ADD, _given(message_id, steps))
+
+
+def _given(message_id: UUID, steps: Sequence[NewStep]) -> dict[str, Any]:
+    rows = [
+        {"id": str(uuid7()), "key": one.key, "kind": one.kind, "detail": one.detail}
+        for one in steps
+    ]
+    return {"message": message_id, "steps": rows}
+
+
+def _writing(held: str, state_event: str = "") -> TextClause:
+    """Of the message that `held` selects. Places are counted over steps that were not there."""
+    sql = f"""
+        WITH held AS ({held}),
+        given AS (
+            SELECT step, row_number() OVER (ORDER BY known.id IS NOT NULL, place) AS place
+            FROM jsonb_array_elements(:steps) WITH ORDINALITY AS g (step, place)
+            LEFT JOIN agent_step known ON known.message_id = :message AND known.key = step ->> 'key'
+        ),
+        written AS (
+            INSERT INTO agent_step (id, organization_id, message_id, ordinal, key, kind, detail)
+            SELECT (step ->> 'id')::uuid, held.organization_id, held.id, given.place + (
+                SELECT coalesce(max(ordinal), -1) FROM agent_step WHERE message_id = :message
+            ), step ->> 'key', step ->> 'kind', step -> 'detail'
+            FROM held, given
+            ON CONFLICT (message_id, key) DO UPDATE SET detail = excluded.detail
+            WHERE agent_step.detail IS DISTINCT FROM excluded.detail
+            RETURNING id, message_id, ordinal
+        ),
+        told AS (
+            INSERT INTO stream_event (organization_id, stream_kind, stream_id, kind, payload)
+            SELECT held.organization_id, 'STUDY_SESSION', held.session_id, event.kind, event.payload
+            FROM held, (
+                SELECT ordinal, '{STEP}' AS kind,
+                       jsonb_build_object('message_id', message_id, 'step_id', id) AS payload
+                FROM written
+                {state_event}
+            ) AS event ORDER BY event.ordinal
         )
-        kept = await connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["message_id", "key"],
-                set_={"detail": statement.excluded.detail},
-                where=agent_steps.c.detail.is_distinct_from(statement.excluded.detail),
-            ).returning(agent_steps.c.id)
-        )
-        written.extend(kept.scalars())
-    return written
+        SELECT count(*) FROM held
+    """  # noqa: S608 - built of the constants below
+    return text(sql).bindparams(bindparam("steps", type_=JSONB))
+
+
+_ADD = _writing("SELECT id, organization_id, session_id FROM message WHERE id = :message")
+_ADVANCE = _writing(
+    """
+    UPDATE message SET state = coalesce(CAST(:becomes AS text), state)
+    WHERE id = :message AND fence = :fence AND lease_owner IS NOT NULL AND state = :state
+    RETURNING id, organization_id, session_id
+    """,
+    f"""
+    UNION ALL
+    SELECT {2**31 - 1}, '{MESSAGE_STATE}',
+           jsonb_build_object('message_id', :message, 'state', CAST(:becomes AS text))
+    WHERE CAST(:becomes AS text) IS NOT NULL
+    """,
+)

@@ -209,10 +209,9 @@ async def finish(
 
     Raises `LeaseLost` and `Conflict`.
     """
-    await write(connection, message_id, fence, state, values)
+    await write(connection, message_id, fence, state, {**values, **leases.ENDED})
     await add(connection, *pages)
     await add(connection, *cited)
-    await leases.release(connection, messages, message_id, fence)
 
 
 async def hand_back(
@@ -220,8 +219,7 @@ async def hand_back(
 ) -> None:
     """Gives the reply back to be tried again, its text void. Raises `LeaseLost`, `Conflict`."""
     values = _void(MESSAGE.advance(state, MessageEvent.TAKEOVER))
-    await write(connection, message_id, fence, state, values)
-    await leases.release(connection, messages, message_id, fence)
+    await write(connection, message_id, fence, state, {**values, **leases.ENDED})
 
 
 def _void(state: MessageState) -> dict[str, Any]:

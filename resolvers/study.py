@@ -11,6 +11,7 @@ from persistence.database import Connection
 from persistence.keyset import Page
 from persistence.lifecycle.study import MessageState
 from persistence.study import CitedRow, Spent
+from persistence.study_steps import MESSAGE_STATE
 from persistence.tables.courses import CourseRow
 from persistence.tables.records import StreamKind
 from persistence.tables.study import AgentStepRow, Author, MessageRow, StudySessionRow
@@ -24,8 +25,6 @@ from resolvers.ordering import by_parent, in_order, optional
 ANSWER = "answer_message"
 """The job that answers a question."""
 
-MESSAGE_STATE = "MESSAGE_STATE"
-STEP = "STEP"
 _ANSWER_PRIORITY = 10
 
 
@@ -235,24 +234,6 @@ async def announce_message(
         stream_id=session_id,
         event=MESSAGE_STATE,
         payload={"message_id": str(message_id), "state": state},
-    )
-
-
-async def announce_step(
-    connection: Connection,
-    organization_id: UUID,
-    session_id: UUID,
-    message_id: UUID,
-    step_id: UUID,
-) -> None:
-    """Writes the event that the team did something for this reply."""
-    await streams.append(
-        connection,
-        organization_id=organization_id,
-        kind=StreamKind.STUDY_SESSION,
-        stream_id=session_id,
-        event=STEP,
-        payload={"message_id": str(message_id), "step_id": str(step_id)},
     )
 
 

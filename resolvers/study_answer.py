@@ -32,7 +32,7 @@ from persistence.tables.study import (
     MemoryFactRow,
 )
 from persistence.tables.web import WebSourceRow
-from resolvers.study import announce_message, announce_step, enqueue_answer
+from resolvers.study import announce_message, enqueue_answer
 from resolvers.study_memory import LONGEST_FACT, MOST_FACTS
 from resolvers.work import WorkResources
 
@@ -94,7 +94,7 @@ class Answer:
                 call=call if kept else replace(call, response=""),
             )
             if kept and _paid(call):
-                await self._write_steps(connection, [_spent(step_key, call)])
+                await study_steps.add_steps(connection, self._id, [_spent(step_key, call)])
         await streams.announce(self._resources.bus)
         self._resources.count(paid)
 
@@ -106,7 +106,7 @@ class Answer:
                 return
             for event in MessageEvent:
                 if MESSAGE.table.get((self._state, event)) == target:
-                    await self._change(event, {})
+                    await self._tell(MESSAGE.advance(self._state, event))
                     return
             raise InvalidTransition(MESSAGE.name, self._state, stage)
 
@@ -126,7 +126,7 @@ class Answer:
             return
         async with self._writing:
             values = {"generation": self._generation + 1, "text": ""}
-            async with self._resources.database.transaction() as connection:
+            async with self._resources.database.statement() as connection:
                 await study_work.write(connection, self._id, self._fence, self._state, values)
             self._generation += 1
             self._text = self._flushed = ""
@@ -140,7 +140,7 @@ class Answer:
             text = self._text
             if text == self._flushed:
                 return
-            async with self._resources.database.transaction() as connection:
+            async with self._resources.database.statement() as connection:
                 await study_work.write(
                     connection, self._id, self._fence, self._state, {"text": text}
                 )
@@ -157,27 +157,25 @@ class Answer:
             await self._stepped.wait()
             self._stepped.clear()
             async with self._writing:
-                if not (steps := tuple(self._steps)):
-                    continue
-                async with self._resources.database.transaction() as connection:
-                    await study_work.hold(connection, self._id, self._fence, self._state)
-                    await self._write_steps(connection, steps)
-                del self._steps[: len(steps)]
-            await streams.announce(self._resources.bus)
+                if self._steps:
+                    await self._tell()
+
+    async def _tell(self, becomes: MessageState | None = None) -> None:
+        """Writes the steps that wait, and the state that is entered."""
+        steps = tuple(self._steps)
+        async with self._resources.database.statement() as connection:
+            await study_steps.advance(
+                connection, self._id, self._fence, self._state, steps, becomes
+            )
+        self._state = becomes or self._state
+        del self._steps[: len(steps)]
+        await streams.announce(self._resources.bus)
 
     @staticmethod
     def _numbered(kind: str, detail: dict[str, Any], counted: Counter[str]) -> NewStep:
         key = f"{kind}:{counted[kind]}"
         counted[kind] += 1
         return NewStep(key, kind, _storable_json(detail))
-
-    async def _write_steps(self, connection: Connection, steps: Sequence[NewStep]) -> None:
-        organization_id = self._asked.organization_id
-        written = await study_steps.add_steps(connection, organization_id, self._id, steps)
-        for step_id in written:
-            await announce_step(
-                connection, organization_id, self._asked.session_id, self._id, step_id
-            )
 
     async def renew(self) -> bool:
         """Extends the lease; False when it is lost."""
@@ -197,7 +195,7 @@ class Answer:
         pages = self._pages(outcome.citations)
         async with self._writing:
             self._steps = steps
-            await self._change(
+            await self._end(
                 _ENDS[outcome.state],
                 values,
                 cited=_cited(outcome.citations, self._asked.organization_id, self._id, pages),
@@ -224,28 +222,27 @@ class Answer:
     async def fail(self, code: str, message: str) -> None:
         """Ends the message without an answer."""
         async with self._writing:
-            await self._change(
+            await self._end(
                 MessageEvent.FAIL,
                 {"failure": {"code": code, "message": message}},
-                cited=(),
             )
 
     async def hand_back(self, delay: timedelta) -> None:
         """Ends this try: the message is QUEUED, its text void, to be tried after `delay`."""
         async with self._writing, self._resources.database.transaction() as connection:
             await study_work.hold(connection, self._id, self._fence, self._state)
-            await self._write_steps(connection, self._steps)
+            await study_steps.add_steps(connection, self._id, self._steps)
             await study_work.hand_back(connection, self._id, self._fence, self._state)
             await self._announce(connection, MessageState.QUEUED)
             await enqueue_answer(connection, self._id, self._fence, delay)
         await streams.announce(self._resources.bus)
 
-    async def _change(
+    async def _end(
         self,
         event: MessageEvent,
         values: Mapping[str, Any],
         *,
-        cited: Sequence[CitationRow] | None = None,
+        cited: Sequence[CitationRow] = (),
         pages: Sequence[WebSourceRow] = (),
         remember: Sequence[str] = (),
         guarded: GuardedWork | None = None,
@@ -254,17 +251,13 @@ class Answer:
         written = {**values, "state": target}
         steps = tuple(self._steps)
         async with self._resources.database.transaction() as connection:
-            if steps:
-                await study_work.hold(connection, self._id, self._fence, self._state)
-                await self._write_steps(connection, steps)
+            await study_work.hold(connection, self._id, self._fence, self._state)
+            await study_steps.add_steps(connection, self._id, steps)
             if remember:
                 await self._propose(connection, remember)
-            if cited is None:
-                await study_work.write(connection, self._id, self._fence, self._state, written)
-            else:
-                await study_work.finish(
-                    connection, self._id, self._fence, self._state, written, cited, pages
-                )
+            await study_work.finish(
+                connection, self._id, self._fence, self._state, written, cited, pages
+            )
             if guarded is not None:
                 await assignments.count_guarded(
                     connection,

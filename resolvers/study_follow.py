@@ -13,6 +13,7 @@ from uuid import UUID
 from persistence import streams, study, study_tree
 from persistence.bus import Payload, Subscription, answer_topic
 from persistence.followers import Followed, Tick
+from persistence.study_steps import STEP
 from persistence.tables.records import StreamEventRow
 from persistence.tables.study import AgentStepRow, MessageRow, StudySessionRow
 from resolvers.access import Permission, missing
@@ -20,7 +21,6 @@ from resolvers.answer_text import AnswerChunk, AnswerText
 from resolvers.context import RIGHTS_SECONDS, RequestContext
 from resolvers.global_ids import key_of
 from resolvers.refusals import Refusal, RefusalCode
-from resolvers.study import STEP
 
 CATCH_UP_SECONDS = 0.25
 _CHUNKS = 1_024
