@@ -1,10 +1,13 @@
 """Study sessions as they are read: their messages, and what carries an answer."""
 
+from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final, cast
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 
 from persistence.database import Connection, fetch, fetch_one
 from persistence.keyset import Page, page, pages_by_parent
@@ -152,6 +155,40 @@ async def messages_by_id(
     )
 
 
+async def read_together(
+    connection: Connection,
+    viewer: Viewer,
+    session_id: UUID,
+    message_id: UUID | None,
+    step_id: UUID | None,
+) -> tuple[StudySessionRow, MessageRow | None, AgentStepRow | None] | None:
+    """A session the viewer reads, a message of it and a step of that; None without the session."""
+    a_message = and_(messages.c.session_id == study_sessions.c.id, messages.c.id == message_id)
+    a_step = and_(agent_steps.c.message_id == messages.c.id, agent_steps.c.id == step_id)
+    statement = (
+        select(study_sessions, messages, agent_steps)
+        .select_from(study_sessions.outerjoin(messages, a_message).outerjoin(agent_steps, a_step))
+        .where(study_sessions.c.id == session_id, sees_study_sessions(study_sessions, viewer))
+    )
+    row = (await connection.execute(statement)).first()
+    if row is None:
+        return None
+    values = iter(row)
+    session, message, step = (kind._make(islice(values, len(kind._fields))) for kind in _KINDS)
+    return (
+        cast(StudySessionRow, session),
+        None if message.id is None else cast(MessageRow, message),
+        None if step.id is None else cast(AgentStepRow, step),
+    )
+
+
+_KINDS: Final[Sequence[Any]] = [
+    namedtuple(table.name, table.columns.keys())
+    for table in (study_sessions, messages, agent_steps)
+]
+"""What a row of each table reads like, where one row holds several."""
+
+
 async def pages_of_messages(
     connection: Connection, session_ids: Sequence[UUID], first: int, after: str | None
 ) -> list[Page[MessageRow]]:
@@ -202,19 +239,6 @@ async def steps_of(connection: Connection, message_ids: Sequence[UUID]) -> Seque
         select(agent_steps)
         .where(agent_steps.c.message_id.in_(message_ids))
         .order_by(agent_steps.c.message_id, agent_steps.c.ordinal),
-        AgentStepRow,
-    )
-
-
-async def step_by_id(
-    connection: Connection, message_id: UUID, step_id: UUID
-) -> AgentStepRow | None:
-    """A step of a message the caller has read."""
-    return await fetch_one(
-        connection,
-        select(agent_steps).where(
-            agent_steps.c.id == step_id, agent_steps.c.message_id == message_id
-        ),
         AgentStepRow,
     )
 

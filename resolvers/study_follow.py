@@ -162,28 +162,28 @@ class _Follower:
             return
         await self._renew()
         if isinstance(followed, Tick):
-            if self._message is not None and self._message.state in study_tree.OPEN:
-                async for event in self._caught_up():
-                    yield event
+            if self._message is None or self._message.state not in study_tree.OPEN:
+                await self._read()
+                return
+            async for event in self._caught_up():
+                yield event
             return
         key = UUID(followed.payload["message_id"])
         if self._message is None or self._message.id != key:
             self._listen(key)
             self._text = AnswerText(1, "")
-        async for event in self._caught_up(key):
+        step_id = UUID(followed.payload["step_id"]) if followed.kind == STEP else None
+        step = await self._read(key, step_id)
+        for event in self._row_told():
             yield event
         self._seq = followed.seq or self._seq
-        if followed.kind == STEP:
-            async with self._context.database.read() as connection:
-                step_id = UUID(followed.payload["step_id"])
-                step = await study.step_by_id(connection, key, step_id)
-            yield self.event(StudyEventKind.STEP, self._seq, at=followed.at, step=step)
-        else:
-            yield self.event(StudyEventKind.MESSAGE_STATE, self._seq, at=followed.at)
+        kind = StudyEventKind.STEP if followed.kind == STEP else StudyEventKind.MESSAGE_STATE
+        yield self.event(kind, self._seq, at=followed.at, step=step)
 
     async def _told(self, payload: Payload | None) -> AsyncIterator[StudyEvent]:
         if time.monotonic() - self._renewed > RIGHTS_SECONDS:
             await self._renew()
+            await self._read()
         if payload is None:
             async for event in self._caught_up():
                 yield event
@@ -195,16 +195,17 @@ class _Follower:
             async for event in self._caught_up():
                 yield event
 
-    async def _caught_up(self, message_id: UUID | None = None) -> AsyncIterator[StudyEvent]:
-        known = None if self._message is None else self._message.id
-        key = message_id or known
-        if key is None:
-            return
-        await self._read(key)
+    async def _caught_up(self) -> AsyncIterator[StudyEvent]:
+        if self._message is not None:
+            await self._read(self._message.id)
+            for event in self._row_told():
+                yield event
+
+    def _row_told(self) -> Iterable[StudyEvent]:
+        """What the row's text has that was not told."""
         if self._message is not None:
             told = self._text.take_row(self._message.generation, self._message.text)
-            for event in self._written(told):
-                yield event
+            yield from self._written(told)
 
     def _written(self, chunks: Iterable[AnswerChunk]) -> Iterable[StudyEvent]:
         for chunk in chunks:
@@ -217,22 +218,26 @@ class _Follower:
             self._context.bus.subscribe(answer_topic(message_id), size=_CHUNKS)
         )
 
-    async def _read(self, message_id: UUID) -> None:
+    async def _read(
+        self, message_id: UUID | None = None, step_id: UUID | None = None
+    ) -> AgentStepRow | None:
+        """The session and the message as they are now; the step. Raises `Refusal`."""
         async with self._context.database.read() as connection:
-            rows = await study.messages_by_id(connection, self._context.viewer, [message_id])
-        if not rows:
+            found = await study.read_together(
+                connection, self._context.viewer, self._session_id, message_id, step_id
+            )
+        # deleted, no longer shared, or the course was left
+        if found is None or (message_id is not None and found[1] is None):
             raise missing("study session", ("sessionId",))
-        self._message, self._read_at = rows[0], time.monotonic()
+        self._session, message, step = found
+        if message is not None:
+            self._message, self._read_at = message, time.monotonic()
+        return step
 
     async def _renew(self) -> None:
-        """The viewer's rights and the session as they are now. Raises `Refusal`."""
+        """The viewer's rights as they are now. Raises `Refusal`."""
         if self._context.renew is not None:
             self._context = await self._context.renew()
-        async with self._context.database.read() as connection:
-            found = await study.sessions_by_id(connection, self._context.viewer, [self._session_id])
-        if not found:  # deleted, no longer shared, or the course was left
-            raise missing("study session", ("sessionId",))
-        self._session = found[0]
         self._renewed = time.monotonic()
 
 
