@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -14,7 +14,7 @@ from agents.grading.team import GradingTeam
 from agents.models.embedders.choice import Access, EmbeddingModels
 from agents.models.embedding import MiniLM
 from agents.models.flows import WEB_SEARCH, DataFlow
-from agents.ports import Account, PassageSearch
+from agents.ports import Account, EmbeddingUnavailable, PassageSearch
 from agents.seating import Seating
 from agents.study.members import offline_members
 from agents.study.team import StudyTeam
@@ -90,10 +90,17 @@ class Resources:
         web = () if self.web is None else (WEB_SEARCH,)
         return (*self.seating.flows(chosen), *web)
 
+    async def prepare(self) -> None:
+        """Loads what jobs need: for a process that works, before its first.
+
+        Half a second, in which the loop stands still for a tenth (measured).
+        """
+        self.seating.prepare()
+        with suppress(EmbeddingUnavailable):  # told to who asks it
+            await self.embedder.prepare()
+
     def work(self) -> WorkResources:
         """What the worker's handlers are given."""
-
-        self.seating.prepare()
         members = OfflineMembers(self.embedder)  # shared: what it fits to anchor papers is kept
 
         def grading_team(search: PassageSearch, account: Account) -> GradingTeam:

@@ -162,7 +162,7 @@ async def all_at_once(address: str, answers: int) -> None:
             async with working(resources):
                 await all_answered(resources)
 
-        resources.seating.prepare()  # as a worker does before its first job
+        await resources.prepare()  # as a worker does before its first job
         quiet_collector()
         stall, took = await longest_stall(work, 1)
     sys.stdout.write(
