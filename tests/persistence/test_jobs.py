@@ -335,3 +335,20 @@ def test_an_entrypoint_without_a_place_is_refused(database: Database) -> None:
         JobRunner(database, {"grade": handler}, {})
     with pytest.raises(ValueError, match="at least 1"):
         JobRunner(database, {"grade": handler}, {"grade": 0})
+
+
+async def test_a_job_wakes_who_takes_its_kind_and_nobody_else(database: Database) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    connection = await database.direct()
+    try:
+        for entrypoint in ("grade", "ingest", "answer"):
+            channel = f"ch_pgqueuer_{entrypoint}"
+            await connection.add_listener(channel, lambda *notice: heard.put_nowait(notice[2]))
+        await put(database, uuid4(), uuid4(), entrypoint="ingest")
+        await put(database, uuid4(), entrypoint="answer")
+        async with asyncio.timeout(SOON):
+            told = [await heard.get() for _ in range(2)]
+        assert told == ["ch_pgqueuer_ingest", "ch_pgqueuer_answer"]
+        assert heard.empty()
+    finally:
+        await connection.close()
