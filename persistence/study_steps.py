@@ -17,8 +17,8 @@ from persistence.tables.study import messages
 MESSAGE_STATE: Final = "MESSAGE_STATE"
 STEP: Final = "STEP"
 
-_COLLISIONS = 3
-"""How often a step's place may be taken by another process before that is an error."""
+_COLLISIONS = 50
+"""How often a place may be taken by another process, each time for a step of its own."""
 
 
 @dataclass(frozen=True, slots=True)
