@@ -167,6 +167,7 @@ async def open_database(
         "lock_timeout": str(lock_timeout_ms),
         "idle_in_transaction_session_timeout": str(idle_in_transaction_timeout_ms),
         "timezone": "UTC",
+        "tcp_keepalives_idle": "60",  # seconds; a network forgets who is silent for long
     }
     engine, keepers = (
         create_async_engine(
