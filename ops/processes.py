@@ -96,6 +96,7 @@ async def _serve(server: DrainingServer) -> None:
 @contextlib.asynccontextmanager
 async def working(resources: Resources) -> AsyncIterator[asyncio.Task[None]]:
     """A worker; at the end its running jobs are let finish. Raises what ended it before."""
+    await resources.prepare()
     stop = asyncio.Event()
     work = asyncio.create_task(run_worker(resources, stop))
     try:

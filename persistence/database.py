@@ -94,13 +94,9 @@ class Database:
 
         Raises `Busy` when PostgreSQL ended it in favour of another transaction.
         """
-        try:
+        with _busy():
             async with self._lent(self.engine) as connection, connection.begin():
                 yield connection
-        except DBAPIError as e:
-            if isinstance(_cause(e), _LOST_TO_ANOTHER):
-                raise Busy from e
-            raise
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Connection]:
@@ -113,9 +109,13 @@ class Database:
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[Connection]:
-        """A connection for a change that is one statement, which commits as it ends."""
-        async with self._lent(self._autocommit) as connection:
-            yield connection
+        """A connection for a change that is one statement, which commits as it ends.
+
+        Raises `Busy` as `transaction` does.
+        """
+        with _busy():
+            async with self._lent(self._autocommit) as connection:
+                yield connection
 
     def in_use(self) -> int:
         """How many of the pool's connections are lent out."""
@@ -129,6 +129,16 @@ class Database:
     async def direct(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A new connection of its own, outside the pool; the caller closes it."""
         return await asyncpg.connect(self.direct_dsn)
+
+
+@contextmanager
+def _busy() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as e:
+        if isinstance(_cause(e), _LOST_TO_ANOTHER):
+            raise Busy from e
+        raise
 
 
 def need_transaction(connection: Connection) -> None:

@@ -79,12 +79,12 @@ class _Repository(Queries):
             await super().log_jobs(ended)
 
 
-def _repository(driver: Driver) -> _Repository:
+def _repository(driver: Driver, names: DBSettings = _NAMES) -> _Repository:
     return _Repository(
         driver,
-        qbe=qb.QueryBuilderEnvironment(_NAMES),
-        qbq=qb.QueryQueueBuilder(_NAMES),
-        qbs=qb.QuerySchedulerBuilder(_NAMES),
+        qbe=qb.QueryBuilderEnvironment(names),
+        qbq=qb.QueryQueueBuilder(names),
+        qbs=qb.QuerySchedulerBuilder(names),
     )
 
 
@@ -248,6 +248,9 @@ class _Pool:
             raise ValueError(f"{entrypoint}: a concurrency is at least 1")
         self._database, self._entrypoint, self._handler = database, entrypoint, handler
         self._concurrency, self._takeover_seconds = concurrency, takeover_seconds
+        # where `fn_pgqueuer_changed` tells of such jobs
+        channel = types.Channel(f"{_NAMES.channel}_{entrypoint}")
+        self._names = _NAMES.model_copy(update={"channel": channel})
         # pgqueuer takes at least twice its batch, so two at a time where one is asked for
         self._seats = asyncio.Semaphore(concurrency)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -261,8 +264,8 @@ class _Pool:
         failures = 0
         while not self._stopping:
             self._driver = _PersistentDriver(self._database, f"assay jobs {self._entrypoint}")
-            channel = types.Channel(f"{_NAMES.channel}_{self._entrypoint}")
-            self._manager = QueueManager(_repository(self._driver), channel=channel)
+            repository = _repository(self._driver, self._names)
+            self._manager = QueueManager(repository, channel=self._names.channel)
             self._manager.entrypoint(self._entrypoint, accepts_context=False)(self._run_job)
             try:
                 await self._manager.run(

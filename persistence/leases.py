@@ -86,12 +86,16 @@ class Lapsed:
 
 
 ENDED: Final[Mapping[str, None]] = {"lease_owner": None, "lease_until": None}
-"""What the last write of a holder sets besides."""
+"""What the last write of a holder sets besides its own."""
 
 
 def _until(seconds: float) -> ColumnElement[Any]:
     # clock_timestamp: now() is the transaction's beginning, and the row's lock may be waited for
     return func.clock_timestamp() + timedelta(seconds=seconds)
+
+
+def _held(table: Table, row_id: UUID, fence: int) -> ColumnElement[bool]:
+    return and_(table.c.id == row_id, table.c.fence == fence, table.c.lease_owner.is_not(None))
 
 
 def _free(table: Table) -> ColumnElement[bool]:
@@ -129,9 +133,7 @@ async def renew(
 ) -> bool:
     """Extends the lease, also one that has run out but was not taken; False when it is lost."""
     renewed = await connection.execute(
-        update(table)
-        .where(table.c.id == row_id, table.c.fence == fence, table.c.lease_owner.is_not(None))
-        .values(lease_until=_until(seconds))
+        update(table).where(_held(table, row_id, fence)).values(lease_until=_until(seconds))
     )
     return bool(renewed.rowcount)
 
@@ -149,7 +151,7 @@ async def fenced_update(
     Raises `LeaseLost` when the fence has moved on or the lease was released, and `Conflict` when
     the lease still stands but the row is in another state (a person cancelled it).
     """
-    held = and_(table.c.id == row_id, table.c.fence == fence, table.c.lease_owner.is_not(None))
+    held = _held(table, row_id, fence)
     written = await connection.execute(
         update(table).where(held, table.c.state.in_(expected_states)).values(dict(values))
     )
@@ -161,27 +163,8 @@ async def refused(
     connection: Connection, table: Table, row_id: UUID, fence: int
 ) -> LeaseLost | Conflict:
     """Why a fenced write touched no row: see `fenced_update`."""
-    held = and_(table.c.id == row_id, table.c.fence == fence, table.c.lease_owner.is_not(None))
-    found = await connection.scalar(select(table.c.id).where(held))
+    found = await connection.scalar(select(table.c.id).where(_held(table, row_id, fence)))
     return LeaseLost() if found is None else Conflict()
-
-
-async def release(
-    connection: Connection,
-    table: Table,
-    row_id: UUID,
-    fence: int,
-    *,
-    values: Mapping[str, Any] | None = None,
-) -> None:
-    """Ends the lease, together with a last write (`values`) of its holder. Raises `LeaseLost`."""
-    released = await connection.execute(
-        update(table)
-        .where(table.c.id == row_id, table.c.fence == fence, table.c.lease_owner.is_not(None))
-        .values({**(values or {}), **ENDED})
-    )
-    if not released.rowcount:
-        raise LeaseLost
 
 
 async def expired(

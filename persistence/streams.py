@@ -152,7 +152,10 @@ class Sequencer:
         self._interval, self._poll = interval_seconds, poll_seconds
 
     async def number(self) -> int | None:
-        """Numbers one batch and hints at it; how many, or None when another process is at it."""
+        """Numbers one batch and hints at it; how many, or None when another process is at it.
+
+        `number_events` (migration 0017) answers with a row of NULLs then.
+        """
         async with self._database.statement() as connection:
             rows = (await connection.execute(_NUMBER, {"most": self._batch})).all()
         if rows and rows[0].stream_id is None:

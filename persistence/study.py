@@ -155,6 +155,12 @@ async def messages_by_id(
     )
 
 
+# The columns of these three share names, so a row of all three is cut by place.
+_ROWS: Final[Sequence[Any]] = [
+    namedtuple(one.name, one.columns.keys()) for one in (study_sessions, messages, agent_steps)
+]
+
+
 async def read_together(
     connection: Connection,
     viewer: Viewer,
@@ -174,19 +180,12 @@ async def read_together(
     if row is None:
         return None
     values = iter(row)
-    session, message, step = (kind._make(islice(values, len(kind._fields))) for kind in _KINDS)
+    session, message, step = [shape._make(islice(values, len(shape._fields))) for shape in _ROWS]
     return (
         cast(StudySessionRow, session),
         None if message.id is None else cast(MessageRow, message),
         None if step.id is None else cast(AgentStepRow, step),
     )
-
-
-_KINDS: Final[Sequence[Any]] = [
-    namedtuple(table.name, table.columns.keys())
-    for table in (study_sessions, messages, agent_steps)
-]
-"""What a row of each table reads like, where one row holds several."""
 
 
 async def pages_of_messages(

@@ -12,13 +12,15 @@ from persistence.database import Connection, Duplicate, duplicates
 from persistence.identifiers import uuid7
 from persistence.leases import refused
 from persistence.lifecycle.study import MessageState
+from persistence.tables.records import StreamKind
 from persistence.tables.study import messages
 
+_KIND: Final = StreamKind.STUDY_SESSION
 MESSAGE_STATE: Final = "MESSAGE_STATE"
 STEP: Final = "STEP"
 
 _COLLISIONS = 50
-"""How often a place may be taken by another process, each time for a step of its own."""
+"""How often a place may be taken by another try, each time for a step of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class NewStep:
     detail: dict[str, Any]
 
 
-async def advance(
+async def tell(
     connection: Connection,
     message_id: UUID,
     fence: int,
@@ -47,8 +49,8 @@ async def advance(
     for left in reversed(range(_COLLISIONS)):
         try:
             with duplicates():
-                held = await connection.scalar(_ADVANCE, _given(message_id, steps) | given)
-        except Duplicate:  # who held the lease before has written a step at this moment
+                held = await connection.scalar(_TELL, _given(message_id, steps) | given)
+        except Duplicate:  # who held the lease before has recorded a call at this moment
             if not left:
                 raise
         else:
@@ -58,7 +60,7 @@ async def advance(
 
 
 async def add_steps(connection: Connection, message_id: UUID, steps: Sequence[NewStep]) -> None:
-    """Writes those that were not there, or came out otherwise in an earlier try.
+    """Writes those that were not there, or came out otherwise in an earlier try, with their events.
 
     The caller has locked the message, so that its steps get their places one by one.
     """
@@ -79,13 +81,13 @@ def _writing(held: str, state_event: str = "") -> TextClause:
     sql = f"""
         WITH held AS ({held}),
         given AS (
-            SELECT step, row_number() OVER (ORDER BY known.id IS NOT NULL, place) AS place
+            SELECT step, row_number() OVER (ORDER BY known.id IS NOT NULL, place) AS nth
             FROM jsonb_array_elements(:steps) WITH ORDINALITY AS g (step, place)
             LEFT JOIN agent_step known ON known.message_id = :message AND known.key = step ->> 'key'
         ),
         written AS (
             INSERT INTO agent_step (id, organization_id, message_id, ordinal, key, kind, detail)
-            SELECT (step ->> 'id')::uuid, held.organization_id, held.id, given.place + (
+            SELECT (step ->> 'id')::uuid, held.organization_id, held.id, given.nth + (
                 SELECT coalesce(max(ordinal), -1) FROM agent_step WHERE message_id = :message
             ), step ->> 'key', step ->> 'kind', step -> 'detail'
             FROM held, given
@@ -95,13 +97,13 @@ def _writing(held: str, state_event: str = "") -> TextClause:
         ),
         told AS (
             INSERT INTO stream_event (organization_id, stream_kind, stream_id, kind, payload)
-            SELECT held.organization_id, 'STUDY_SESSION', held.session_id, event.kind, event.payload
+            SELECT held.organization_id, '{_KIND}', held.session_id, event.kind, event.payload
             FROM held, (
                 SELECT ordinal, '{STEP}' AS kind,
                        jsonb_build_object('message_id', message_id, 'step_id', id) AS payload
                 FROM written
                 {state_event}
-            ) AS event ORDER BY event.ordinal
+            ) AS event ORDER BY event.ordinal NULLS LAST
         )
         SELECT count(*) FROM held
     """  # noqa: S608 - built of the constants below
@@ -109,7 +111,7 @@ def _writing(held: str, state_event: str = "") -> TextClause:
 
 
 _ADD = _writing("SELECT id, organization_id, session_id FROM message WHERE id = :message")
-_ADVANCE = _writing(
+_TELL = _writing(
     """
     UPDATE message SET state = coalesce(CAST(:becomes AS text), state)
     WHERE id = :message AND fence = :fence AND lease_owner IS NOT NULL AND state = :state
@@ -117,7 +119,7 @@ _ADVANCE = _writing(
     """,
     f"""
     UNION ALL
-    SELECT {2**31 - 1}, '{MESSAGE_STATE}',
+    SELECT NULL, '{MESSAGE_STATE}',
            jsonb_build_object('message_id', :message, 'state', CAST(:becomes AS text))
     WHERE CAST(:becomes AS text) IS NOT NULL
     """,

@@ -57,6 +57,11 @@ class Proof:
     api_token_id: UUID | None = None
     """The API token it is; its scopes and its course are read with its person."""
 
+    @property
+    def by_issue(self) -> bool:
+        """Whether signing out ends it by when it was issued, for want of a session that ends."""
+        return self.issued_at is not None and self.session_id is None
+
 
 async def find_viewer(connection: Connection, proof: Proof) -> Viewer | None:
     """The person with the roles in force now; None when unknown, suspended or signed out.
@@ -73,8 +78,7 @@ async def find_viewer(connection: Connection, proof: Proof) -> Viewer | None:
 
 
 async def _viewer(connection: Connection, proof: Proof) -> Viewer | None:
-    in_session, issued = proof.session_id is not None, proof.issued_at is not None
-    statement = _with_grants(in_session=in_session, issued=issued and not in_session)
+    statement = _with_grants(in_session=proof.session_id is not None, issued=proof.by_issue)
     rows = (await connection.execute(statement, _given(proof))).all()
     if not rows:
         return None
@@ -169,8 +173,12 @@ def _by_permission(
 
 
 def _given(proof: Proof) -> dict[str, Any]:
-    names = ("user_id", "organization_id", "session_id", "issued_at")
-    return {name: getattr(proof, name) for name in names}
+    return {
+        "user_id": proof.user_id,
+        "organization_id": proof.organization_id,
+        "session_id": proof.session_id,
+        "issued_at": proof.issued_at,
+    }
 
 
 def _not_shut_out(*, issued: bool) -> list[ColumnElement[bool]]:
@@ -192,7 +200,7 @@ async def _administers(connection: Connection, proof: Proof) -> bool:
         .join(role_grants, role_grants.c.user_id == users.c.id)
         .where(
             users.c.id == proof.real_user_id,
-            *_not_shut_out(issued=proof.issued_at is not None and proof.session_id is None),
+            *_not_shut_out(issued=proof.by_issue),
             role_grants.c.role == Role.ADMIN,
             in_force(),
         ),

@@ -83,7 +83,7 @@ class Answer:
         """See `agents.ports.Ledger`. What was paid is kept, whoever holds the lease."""
         self._recorded.add(step_key)
         call = self._resources.call(replace(paid, response=storable(paid.response)))
-        async with self._resources.database.transaction() as connection:
+        async with self._writing, self._resources.database.transaction() as connection:
             kept = await study_work.lock(connection, self._id)
             await ledger.record(
                 connection,
@@ -104,11 +104,9 @@ class Answer:
         async with self._writing:
             if target == self._state:
                 return
-            for event in MessageEvent:
-                if MESSAGE.table.get((self._state, event)) == target:
-                    await self._tell(MESSAGE.advance(self._state, event))
-                    return
-            raise InvalidTransition(MESSAGE.name, self._state, stage)
+            if all(MESSAGE.table.get((self._state, event)) != target for event in MessageEvent):
+                raise InvalidTransition(MESSAGE.name, self._state, stage)
+            await self._tell(target)
 
     async def write(self, offset: int, text: str) -> None:
         """See `agents.ports.AnswerSink`. Travels on the bus at once, to the row with `flush`."""
@@ -164,9 +162,7 @@ class Answer:
         """Writes the steps that wait, and the state that is entered."""
         steps = tuple(self._steps)
         async with self._resources.database.statement() as connection:
-            await study_steps.advance(
-                connection, self._id, self._fence, self._state, steps, becomes
-            )
+            await study_steps.tell(connection, self._id, self._fence, self._state, steps, becomes)
         self._state = becomes or self._state
         del self._steps[: len(steps)]
         await streams.announce(self._resources.bus)

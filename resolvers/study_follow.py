@@ -101,11 +101,8 @@ class _Follower:
 
     async def start(self, after_seq: int | None) -> int:
         """Reads the session as it stands; the number from which to go on."""
-        database = self._context.database
-        async with database.read() as connection:
-            found = await study.sessions_by_id(connection, self._context.viewer, [self._session_id])
-            if not found:
-                raise missing("study session", ("sessionId",))
+        await self._read()
+        async with self._context.database.read() as connection:
             latest = await streams.latest_seq(connection, self._session_id)
             last = await study.latest_message(connection, self._session_id)
             following = (
@@ -115,7 +112,7 @@ class _Follower:
             )
         if after_seq is not None:
             _check_reached(after_seq, latest, following)
-        self._session, self._seq = found[0], latest if after_seq is None else after_seq
+        self._seq = latest if after_seq is None else after_seq
         if last is not None:
             self._listen(last.id)
             await self._read(last.id)

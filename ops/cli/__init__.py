@@ -45,8 +45,6 @@ def serve(
     async def main() -> None:
         async with contextlib.AsyncExitStack() as stack:
             resources = await stack.enter_async_context(open_resources(settings_of(data_dir, port)))
-            if with_worker:
-                await resources.prepare()
             parts = [await stack.enter_async_context(working(resources))] if with_worker else []
             await stack.enter_async_context(serving(resources))
             quiet_collector()
@@ -60,11 +58,13 @@ def worker(data_dir: DataDir = None) -> None:
     """Run grading, answering and ingesting jobs."""
 
     async def main() -> None:
-        async with open_resources(settings_of(data_dir)) as resources:
-            await resources.prepare()
-            async with working(resources) as work, probing(resources, work):
-                quiet_collector()
-                await until_signalled(work)
+        async with (
+            open_resources(settings_of(data_dir)) as resources,
+            working(resources) as work,
+            probing(resources, work),
+        ):
+            quiet_collector()
+            await until_signalled(work)
 
     run(main())
 

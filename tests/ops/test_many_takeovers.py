@@ -98,13 +98,13 @@ class Providers:
 
 @dataclass(frozen=True)
 class Kill:
-    """What was at the moment: calls so far, those without their whole answer, the ledger, and how
-    many calls the account has not settled: an answer is kept first."""
+    """What was at the moment: calls so far, those without their whole answer, the ledger, and
+    the calls the account has not settled: an answer is kept first."""
 
     calls: Counter[Call]
     unanswered: int
     ledger: frozenset[Call]
-    unsettled: int
+    unsettled: frozenset[UUID]
 
     @property
     def lost(self) -> int:
@@ -171,11 +171,10 @@ class Course:
         unanswered += begun.total() - calls
         return Kill(begun, unanswered, await self.ledger(), await self.unsettled())
 
-    async def unsettled(self) -> int:
+    async def unsettled(self) -> frozenset[UUID]:
         """Calls whose cost the account does not know yet."""
-        query = "SELECT count(*) FROM model_usage WHERE outcome = 'RUNNING'"
-        found: int = await self.connection.fetchval(query)
-        return found
+        rows = await self.connection.fetch("SELECT id FROM model_usage WHERE outcome = 'RUNNING'")
+        return frozenset(row["id"] for row in rows)
 
     async def all_told(self) -> None:
         """Reads each session's events to the last."""
@@ -246,7 +245,7 @@ async def test_answers_in_flight_survive_two_kills_and_nothing_kept_is_paid_for_
             worker = await stack.enter_async_context(course.worker())
             providers.choose()
         await course.all_told()
-        end = Kill(providers.calls(), providers.unanswered, await course.ledger(), 0)
+        end = Kill(providers.calls(), providers.unanswered, await course.ledger(), frozenset())
     show(kills, end)
     assert len(end.ledger) == ANSWERS * len(STEPS)
     for kill in kills:
@@ -256,7 +255,7 @@ async def test_answers_in_flight_survive_two_kills_and_nothing_kept_is_paid_for_
     assert second.lost - first.lost <= second.unanswered
     assert end.lost == second.lost, "only kills lose calls"
     await check_answers(course)
-    await check_usage(course, end, sum(kill.unsettled for kill in kills))
+    await check_usage(course, end, first.unsettled | second.unsettled)
 
 
 async def check_answers(course: Course) -> None:
@@ -277,13 +276,13 @@ async def check_answers(course: Course) -> None:
         assert read(told).text == TEXT
 
 
-async def check_usage(course: Course, end: Kill, unsettled: int) -> None:
+async def check_usage(course: Course, end: Kill, unsettled: frozenset[UUID]) -> None:
     """Nothing is set aside any more, and each call is in the account: as it was answered, but for
     those the dead had not settled."""
-    rows = await course.connection.fetch("SELECT outcome, cost_micros FROM model_usage")
+    rows = await course.connection.fetch("SELECT id, outcome, cost_micros FROM model_usage")
     outcomes = Counter(row["outcome"] for row in rows)
     assert set(outcomes) <= {"ANSWERED", "LOST"}, outcomes
-    assert outcomes["LOST"] <= unsettled
+    assert {row["id"] for row in rows if row["outcome"] == "LOST"} <= unsettled
     assert outcomes.total() >= end.calls.total()
     admin = await course.made.world.client(ADMIN)
     budget = (await admin.ask(BUDGET))["viewer"]["organization"]["modelBudget"]

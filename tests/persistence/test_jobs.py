@@ -1,4 +1,5 @@
 import asyncio
+import json
 import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -337,18 +338,29 @@ def test_an_entrypoint_without_a_place_is_refused(database: Database) -> None:
         JobRunner(database, {"grade": handler}, {"grade": 0})
 
 
-async def test_a_job_wakes_who_takes_its_kind_and_nobody_else(database: Database) -> None:
-    heard: asyncio.Queue[str] = asyncio.Queue()
+async def test_each_kind_of_jobs_is_told_of_on_its_own_channel(database: Database) -> None:
+    heard: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
     connection = await database.direct()
+
+    def hear(_connection: object, _pid: int, channel: str, notice: object) -> None:
+        told = json.loads(str(notice))
+        heard.put_nowait((channel, told.get("operation", told["type"])))
+
+    async def done(_payload_id: UUID) -> None:
+        return
+
     try:
-        for entrypoint in ("grade", "ingest", "answer"):
-            channel = f"ch_pgqueuer_{entrypoint}"
-            await connection.add_listener(channel, lambda *notice: heard.put_nowait(notice[2]))
-        await put(database, uuid4(), uuid4(), entrypoint="ingest")
-        await put(database, uuid4(), entrypoint="answer")
-        async with asyncio.timeout(SOON):
-            told = [await heard.get() for _ in range(2)]
-        assert told == ["ch_pgqueuer_ingest", "ch_pgqueuer_answer"]
+        for channel in ("ch_pgqueuer", "ch_pgqueuer_grade", "ch_pgqueuer_study"):
+            await connection.add_listener(channel, hear)
+        runner = JobRunner(database, {"grade": done, "study": done}, {"grade": 1, "study": 1})
+        async with running(runner), asyncio.timeout(SOON):
+            assert {await heard.get(), await heard.get()} == {
+                ("ch_pgqueuer_grade", "health_check_event"),
+                ("ch_pgqueuer_study", "health_check_event"),
+            }
+            await put(database, uuid4())
+            assert await heard.get() == ("ch_pgqueuer_grade", "insert")
+            assert await heard.get() == ("ch_pgqueuer_grade", "delete")
         assert heard.empty()
     finally:
         await connection.close()

@@ -7,13 +7,13 @@ from sqlalchemy import Table, insert, select, text
 
 from persistence.database import Conflict, Database, open_database
 from persistence.leases import (
+    ENDED,
     Lapsed,
     LeaseLost,
     Renewals,
     acquire,
     expired,
     fenced_update,
-    release,
     renew,
     revoke,
     take_over,
@@ -111,7 +111,7 @@ async def test_a_stalled_worker_cannot_write_after_its_successor_began(
         assert not await renew(connection, table, row, stalled, MINUTE)
         assert await renew(connection, table, row, successor, MINUTE)
         with pytest.raises(LeaseLost):
-            await release(connection, table, row, stalled)
+            await fenced_update(connection, table, row, stalled, working, ENDED)
     assert await tries(database, leased, row) == 4
 
 
@@ -176,7 +176,8 @@ async def test_the_end_of_a_lease_is_the_holders_last_write(
     fence = await get(database, leased, row, MINUTE)
     assert fence is not None
     async with database.transaction() as connection:
-        await release(connection, table, row, fence, values={"state": waiting, "tries": 1})
+        last = {"state": waiting, "tries": 1, **ENDED}
+        await fenced_update(connection, table, row, fence, working, last)
         assert await expired(connection, table, working, 10) == []
     with pytest.raises(LeaseLost):
         await put(database, leased, row, fence, 2)

@@ -15,7 +15,7 @@ from persistence import study_work
 from persistence.database import Conflict, Database
 from persistence.leases import LeaseLost
 from persistence.lifecycle.study import MessageState
-from persistence.study_steps import NewStep, add_steps, advance
+from persistence.study_steps import NewStep, add_steps, tell
 from tests.resolvers.test_study_work import ask, session_of
 from tests.study_world import StudyWorld, embedder, study_world  # noqa: F401 - fixtures
 
@@ -57,7 +57,7 @@ async def enter(
     world: StudyWorld, key: UUID, fence: int, steps: Sequence[NewStep], **states: MessageState
 ) -> None:
     async with world.database.statement() as connection:
-        await advance(connection, key, fence, states.pop("state", PLANNING), steps, **states)
+        await tell(connection, key, fence, states.pop("state", PLANNING), steps, **states)
 
 
 async def test_steps_and_the_state_they_led_to_are_told_in_order(study_world: StudyWorld) -> None:

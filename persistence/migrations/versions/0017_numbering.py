@@ -1,7 +1,8 @@
 """Events are numbered in one call: nobody can stall between the lock and the numbers.
 
 Every statement of a VOLATILE function has a snapshot of its own, so the one that numbers sees all
-that was committed before the lock was got.
+that was committed before the lock was got. The lock ("seq" in ASCII) is that of the versions
+before, which may number beside this one; a row of NULLs says that another has it.
 """
 
 from alembic import op
