@@ -1,4 +1,5 @@
-"""Writing what the team does for an answer, step by step, once each, with the events of it."""
+"""Writing what the team does for an answer, step by step, once each, and the events that tell of it
+and of the reply's state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from persistence import streams
 from persistence.database import Connection, Duplicate, duplicates
 from persistence.identifiers import uuid7
 from persistence.leases import refused
@@ -66,6 +68,24 @@ async def add_steps(connection: Connection, message_id: UUID, steps: Sequence[Ne
     """
     if steps:
         await connection.execute(_ADD, _given(message_id, steps))
+
+
+async def announce(
+    connection: Connection,
+    organization_id: UUID,
+    session_id: UUID,
+    message_id: UUID,
+    state: MessageState,
+) -> None:
+    """Writes the event that a reply's state has changed, beside the change."""
+    await streams.append(
+        connection,
+        organization_id=organization_id,
+        kind=_KIND,
+        stream_id=session_id,
+        event=MESSAGE_STATE,
+        payload={"message_id": str(message_id), "state": state},
+    )
 
 
 def _given(message_id: UUID, steps: Sequence[NewStep]) -> dict[str, Any]:

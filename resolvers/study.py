@@ -6,14 +6,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from persistence import jobs, streams, study, study_tree
+from persistence import jobs, study, study_tree
 from persistence.database import Connection
 from persistence.keyset import Page
 from persistence.lifecycle.study import MessageState
 from persistence.study import CitedRow, Spent
-from persistence.study_steps import MESSAGE_STATE
 from persistence.tables.courses import CourseRow
-from persistence.tables.records import StreamKind
 from persistence.tables.study import AgentStepRow, Author, MessageRow, StudySessionRow
 from resolvers import checks
 from resolvers.access import Permission
@@ -217,24 +215,6 @@ async def list_steps(
     async with context.database.read() as connection:
         rows = await study.steps_of(connection, keys)
     return by_parent(keys, rows, lambda row: row.message_id)
-
-
-async def announce_message(
-    connection: Connection,
-    organization_id: UUID,
-    session_id: UUID,
-    message_id: UUID,
-    state: MessageState,
-) -> None:
-    """Writes the event that this reply's state has changed."""
-    await streams.append(
-        connection,
-        organization_id=organization_id,
-        kind=StreamKind.STUDY_SESSION,
-        stream_id=session_id,
-        event=MESSAGE_STATE,
-        payload={"message_id": str(message_id), "state": state},
-    )
 
 
 async def enqueue_answer(

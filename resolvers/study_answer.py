@@ -32,7 +32,7 @@ from persistence.tables.study import (
     MemoryFactRow,
 )
 from persistence.tables.web import WebSourceRow
-from resolvers.study import announce_message, enqueue_answer
+from resolvers.study import enqueue_answer
 from resolvers.study_memory import LONGEST_FACT, MOST_FACTS
 from resolvers.work import WorkResources
 
@@ -287,7 +287,7 @@ class Answer:
         )
 
     async def _announce(self, connection: Connection, state: MessageState) -> None:
-        await announce_message(
+        await study_steps.announce(
             connection,
             self._asked.organization_id,
             self._asked.session_id,

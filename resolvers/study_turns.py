@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from persistence import study, study_tree
+from persistence import study, study_steps, study_tree
 from persistence.lifecycle.study import MessageState
 from persistence.tables.study import Author, MessageRow, StudySessionRow
 from resolvers import checks
@@ -11,7 +11,7 @@ from resolvers.context import RequestContext
 from resolvers.global_ids import key_of
 from resolvers.mutations import Transaction
 from resolvers.refusals import Refusal, RefusalCode
-from resolvers.study import announce_message, cancel_topic, enqueue_answer
+from resolvers.study import cancel_topic, enqueue_answer
 
 LONGEST_QUESTION = 8_000
 MOST_MESSAGES = 2_000
@@ -94,7 +94,7 @@ async def cancel_message(
     session, message = await _of_own_session(context, transaction, message_id, asking=False)
     connection = transaction.connection
     await study_tree.cancel(connection, message)
-    await announce_message(
+    await study_steps.announce(
         connection, session.organization_id, session.id, message.id, MessageState.CANCELLED
     )
     transaction.hint_stream()
@@ -178,7 +178,7 @@ async def _has_room(
 
 async def _begun(transaction: Transaction, reply: MessageRow) -> UUID:
     connection = transaction.connection
-    await announce_message(
+    await study_steps.announce(
         connection, reply.organization_id, reply.session_id, reply.id, MessageState.QUEUED
     )
     await enqueue_answer(connection, reply.id, reply.fence)

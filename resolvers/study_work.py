@@ -22,6 +22,7 @@ from persistence import (
     streams,
     study_history,
     study_memory,
+    study_steps,
     study_work,
     users,
 )
@@ -31,7 +32,7 @@ from persistence.lifecycle.study import MessageState
 from persistence.study_work import Asked, OpenWork
 from resolvers import web
 from resolvers.retrieval import CourseSearch
-from resolvers.study import announce_message, cancel_topic, enqueue_answer
+from resolvers.study import cancel_topic, enqueue_answer
 from resolvers.study_answer import Answer
 from resolvers.study_history import Conversation, bounded, conversation
 from resolvers.work import WorkResources
@@ -68,7 +69,7 @@ async def answer_message(resources: WorkResources, message_id: UUID) -> None:
         )
         earlier = await _earlier(connection, asked)
         brief = await _brief(connection, asked)
-        await announce_message(
+        await study_steps.announce(
             connection,
             asked.organization_id,
             asked.session_id,
@@ -285,7 +286,7 @@ async def sweep_messages(resources: WorkResources, *, waiting_for: timedelta = W
     async with resources.database.transaction() as connection:
         taken = await study_work.take_over(connection, MOST_TRIES, _SWEPT)
         for message in taken:
-            await announce_message(
+            await study_steps.announce(
                 connection,
                 message.organization_id,
                 message.session_id,
