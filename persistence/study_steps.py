@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from persistence.database import Connection, Duplicate, duplicates
+from persistence.database import Connection, duplicates
 from persistence.identifiers import uuid7
 from persistence.leases import refused
 from persistence.lifecycle.study import MessageState
@@ -16,9 +16,6 @@ from persistence.tables.study import messages
 
 MESSAGE_STATE: Final = "MESSAGE_STATE"
 STEP: Final = "STEP"
-
-_COLLISIONS = 3
-"""How often a step's place may be taken by another process before that is an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +37,12 @@ async def advance(
 ) -> None:
     """Writes steps, and that the message `becomes` something, as the holder of its lease.
 
-    One statement, for `Database.statement`: in a transaction that has to go on, lock the message
-    and `add_steps`. Raises `LeaseLost`, and `Conflict` in another state.
+    One statement, for `Database.statement`. Raises `LeaseLost`, `Conflict` in another state, and
+    `Duplicate` when it waited for another who wrote a step: its places were counted before.
     """
     given = {"fence": fence, "state": state, "becomes": becomes}
-    for left in reversed(range(_COLLISIONS)):
-        try:
-            with duplicates():
-                held = await connection.scalar(_ADVANCE, _given(message_id, steps) | given)
-        except Duplicate:  # who held the lease before has written a step at this moment
-            if not left:
-                raise
-        else:
-            break
+    with duplicates():
+        held = await connection.scalar(_ADVANCE, _given(message_id, steps) | given)
     if not held:
         raise await refused(connection, messages, message_id, fence)
 
