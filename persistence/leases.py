@@ -107,16 +107,23 @@ async def acquire(
     *,
     from_states: Sequence[str],
     to_state: str,
+    values: Mapping[str, Any] | None = None,
 ) -> int | None:
-    """Moves the row to `to_state` under a lease; its fence, or None when it is not to be had."""
+    """Moves the row to `to_state` under a lease; its fence, or None when it is not to be had.
+
+    `values` are written with that.
+    """
     taken = await connection.execute(
         update(table)
         .where(table.c.id == row_id, table.c.state.in_(from_states), _free(table))
         .values(
-            state=to_state,
-            lease_owner=owner,
-            lease_until=_until(seconds),
-            fence=table.c.fence + 1,
+            {
+                **(values or {}),
+                "state": to_state,
+                "lease_owner": owner,
+                "lease_until": _until(seconds),
+                "fence": table.c.fence + 1,
+            }
         )
         .returning(table.c.fence)
     )

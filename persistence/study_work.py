@@ -59,7 +59,7 @@ async def claim(
     connection: Connection, message_id: UUID, owner: UUID, seconds: float
 ) -> int | None:
     """Takes a QUEUED reply under a lease and counts the try; its fence, or None."""
-    fence = await leases.acquire(
+    return await leases.acquire(
         connection,
         messages,
         message_id,
@@ -67,12 +67,8 @@ async def claim(
         seconds,
         from_states=MESSAGE.sources(MessageEvent.PLAN),
         to_state=MESSAGE.advance(MessageState.QUEUED, MessageEvent.PLAN),
+        values={"tries": messages.c.tries + 1},
     )
-    if fence is not None:
-        await connection.execute(
-            update(messages).where(messages.c.id == message_id).values(tries=messages.c.tries + 1)
-        )
-    return fence
 
 
 async def asked(connection: Connection, message_id: UUID) -> Asked:
@@ -184,8 +180,23 @@ async def write(
 
 
 async def hold(connection: Connection, message_id: UUID, fence: int, state: MessageState) -> None:
-    """Locks the message for its holder until the commit. Raises `LeaseLost` and `Conflict`."""
-    await write(connection, message_id, fence, state, {"fence": fence})
+    """Locks the message for its holder until the commit. Raises `LeaseLost` and `Conflict`.
+
+    Nothing is written: a row's second change in one transaction has its session looked up and
+    locked, by whose lock a cancel begins.
+    """
+    found = await connection.scalar(
+        select(messages.c.id)
+        .where(
+            messages.c.id == message_id,
+            messages.c.fence == fence,
+            messages.c.lease_owner.is_not(None),
+            messages.c.state == state,
+        )
+        .with_for_update(key_share=True)
+    )
+    if found is None:
+        raise await leases.refused(connection, messages, message_id, fence)
 
 
 async def lock(connection: Connection, message_id: UUID) -> bool:

@@ -7,13 +7,14 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
-from agents.ports import Paid, Usage
+from agents.ports import AgentFailure, Paid, Usage
 from persistence import study, study_work
 from persistence.lifecycle.study import MessageState
 from persistence.study_steps import STEP
 from persistence.tables.study import AgentStepKind
 from resolvers.study_answer import Answer
-from tests.resolvers.test_study_work import ask, session_of
+from resolvers.study_work import answer_message
+from tests.resolvers.test_study_work import Team, ask, message, session_of
 from tests.study_world import StudyWorld, embedder, study_world  # noqa: F401 - fixtures
 
 CALLERS, CALLS = 8, 10
@@ -29,6 +30,26 @@ async def begun(world: StudyWorld) -> tuple[UUID, UUID, Answer]:
         asked = await study_work.asked(connection, reply)
     assert fence is not None
     return session, reply, Answer(world.work(), reply, fence, asked)
+
+
+async def test_who_begins_to_cancel_or_delete_holds_up_no_try(study_world: StudyWorld) -> None:
+    """They lock the session, then the message: a try that waited for the first is a deadlock."""
+    world = study_world
+    session = await session_of(world, world.ann)
+    reply = await ask(world, session)
+    tries = iter([AgentFailure("slow", retryable=True), None])
+
+    async def act(*_: object, **__: object) -> None:
+        if failure := next(tries):
+            raise failure
+
+    viewer = (await world.context(world.ann)).viewer
+    async with world.database.transaction() as connection:
+        assert await study.lock_session(connection, viewer, session)
+        await answer_message(world.work(Team(act)), reply)
+        assert (await message(world, reply)).state == MessageState.QUEUED
+        await answer_message(world.work(Team(act)), reply)
+        assert (await message(world, reply)).state == MessageState.COMPLETE
 
 
 async def test_states_and_steps_are_written_beside_calls_that_are_recorded(
