@@ -213,9 +213,12 @@ async def take_over(
     fence: int,
     *,
     from_states: Sequence[str],
-    to_state: str,
+    to_state: str | ColumnElement[str],
+    values: Mapping[str, Any] | None = None,
 ) -> bool:
     """Ends a lease that ran out and puts the row back to `to_state`; False when it moved on.
+
+    `values` are written with that.
 
     The fence rises, so the former holder's next write is refused.
     """
@@ -227,6 +230,7 @@ async def take_over(
         table.c.fence == fence,
         _free(table),
         table.c.state.in_(from_states),
+        values=values,
     )
 
 
@@ -249,12 +253,13 @@ async def _end(
     connection: Connection,
     table: Table,
     row_id: UUID,
-    to_state: str,
+    to_state: str | ColumnElement[str],
     *conditions: ColumnElement[bool],
+    values: Mapping[str, Any] | None = None,
 ) -> bool:
     ended = await connection.execute(
         update(table)
         .where(table.c.id == row_id, *conditions)
-        .values(state=to_state, fence=table.c.fence + 1, **ENDED)
+        .values({**(values or {}), "state": to_state, "fence": table.c.fence + 1, **ENDED})
     )
     return bool(ended.rowcount)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, func, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, case, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from persistence import leases
@@ -17,6 +17,7 @@ from persistence.lifecycle.courses import EnrollmentState
 from persistence.lifecycle.study import MESSAGE, MESSAGE_WORKING, MessageEvent, MessageState
 from persistence.roles import Role
 from persistence.tables.assignments import assignments, criteria, levels, questions
+from persistence.tables.base import Json
 from persistence.tables.courses import courses, enrollments
 from persistence.tables.study import CitationRow, MessageRow, messages, study_sessions
 from persistence.tables.web import WebSourceRow
@@ -240,24 +241,22 @@ def _void(state: MessageState) -> dict[str, Any]:
 async def take_over(connection: Connection, most_tries: int, limit: int) -> Sequence[MessageRow]:
     """Replies whose worker is gone: QUEUED again, or FAILED after `most_tries`."""
     lapsed = await leases.expired(connection, messages, MESSAGE_WORKING, limit)
+    given_up = messages.c.tries >= most_tries
+    failure = case((given_up, literal(INTERRUPTED, Json)), else_=messages.c.failure)
     taken: list[MessageRow] = []
     for one in lapsed:
         state = MESSAGE.advance(one.state, MessageEvent.TAKEOVER)
+        failed = MESSAGE.advance(state, MessageEvent.FAIL)
         if not await leases.take_over(
-            connection, messages, one.id, one.fence, from_states=(one.state,), to_state=state
+            connection,
+            messages,
+            one.id,
+            one.fence,
+            from_states=(one.state,),
+            to_state=case((given_up, failed), else_=state),
+            values={**_void(state), "failure": failure},
         ):
             continue
-        await connection.execute(
-            update(messages).where(messages.c.id == one.id).values(_void(state))
-        )
-        await connection.execute(
-            update(messages)
-            .where(messages.c.id == one.id, messages.c.tries >= most_tries)
-            .values(
-                state=MESSAGE.advance(state, MessageEvent.FAIL),
-                failure=INTERRUPTED,
-            )
-        )
         row = await fetch_one(
             connection, select(messages).where(messages.c.id == one.id), MessageRow
         )

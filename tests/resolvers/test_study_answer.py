@@ -13,7 +13,7 @@ from persistence.lifecycle.study import MessageState
 from persistence.study_steps import STEP
 from persistence.tables.study import AgentStepKind
 from resolvers.study_answer import Answer
-from resolvers.study_work import answer_message
+from resolvers.study_work import answer_message, sweep_messages
 from tests.resolvers.test_study_work import Team, ask, message, session_of
 from tests.study_world import StudyWorld, embedder, study_world  # noqa: F401 - fixtures
 
@@ -35,8 +35,10 @@ async def begun(world: StudyWorld) -> tuple[UUID, UUID, Answer]:
 async def test_who_begins_to_cancel_or_delete_holds_up_no_try(study_world: StudyWorld) -> None:
     """They lock the session, then the message: a try that waited for the first is a deadlock."""
     world = study_world
-    session = await session_of(world, world.ann)
-    reply = await ask(world, session)
+    session, reply, _ = await begun(world)
+    lapsed = text("UPDATE message SET lease_until = now() - interval '1 s' WHERE id = :id")
+    async with world.database.transaction() as connection:
+        await connection.execute(lapsed, {"id": reply})
     tries = iter([AgentFailure("slow", retryable=True), None])
 
     async def act(*_: object, **__: object) -> None:
@@ -46,6 +48,7 @@ async def test_who_begins_to_cancel_or_delete_holds_up_no_try(study_world: Study
     viewer = (await world.context(world.ann)).viewer
     async with world.database.transaction() as connection:
         assert await study.lock_session(connection, viewer, session)
+        await sweep_messages(world.work())
         await answer_message(world.work(Team(act)), reply)
         assert (await message(world, reply)).state == MessageState.QUEUED
         await answer_message(world.work(Team(act)), reply)
