@@ -2,19 +2,20 @@
 
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 import httpx
+from loguru import logger
 
 from agents.grading.statistical.members import OfflineMembers
 from agents.grading.team import GradingTeam
 from agents.models.embedders.choice import Access, EmbeddingModels
 from agents.models.embedding import MiniLM
 from agents.models.flows import WEB_SEARCH, DataFlow
-from agents.ports import Account, EmbeddingUnavailable, PassageSearch
+from agents.ports import Account, PassageSearch
 from agents.seating import Seating
 from agents.study.members import offline_members
 from agents.study.team import StudyTeam
@@ -96,8 +97,10 @@ class Resources:
         Half a second, in which the loop stands still for a tenth (measured).
         """
         self.seating.prepare()
-        with suppress(EmbeddingUnavailable):  # told to who asks it
+        try:
             await self.embedder.prepare()
+        except Exception as e:  # noqa: BLE001 - a file that is missing or broken; jobs tell of it
+            logger.opt(exception=e).error("The built-in embedding model was not loaded.")
 
     def work(self) -> WorkResources:
         """What the worker's handlers are given."""

@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import Any, Final, TypeVar, cast
 
 import asyncpg
-from sqlalchemy import Executable, insert, text
+from sqlalchemy import Executable, event, insert, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 from sqlmodel import SQLModel
@@ -191,11 +191,19 @@ async def open_database(
         )
         for size in (pool_size, KEEPERS)
     )
+    for pooled in (engine, keepers):
+        event.listen(pooled.sync_engine, "checkout", _check_open)
     try:
         yield Database(engine, direct_dsn or dsn, keepers=keepers)
     finally:
         await engine.dispose()
         await keepers.dispose()
+
+
+def _check_open(connection: Any, _record: object, _lent: object) -> None:
+    """Has the pool connect anew where the server ended what rested: no round trip is needed."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 async def fetch(

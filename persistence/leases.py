@@ -111,16 +111,23 @@ async def acquire(
     *,
     from_states: Sequence[str],
     to_state: str,
+    values: Mapping[str, Any] | None = None,
 ) -> int | None:
-    """Moves the row to `to_state` under a lease; its fence, or None when it is not to be had."""
+    """Moves the row to `to_state` under a lease; its fence, or None when it is not to be had.
+
+    `values` are written with that.
+    """
     taken = await connection.execute(
         update(table)
         .where(table.c.id == row_id, table.c.state.in_(from_states), _free(table))
         .values(
-            state=to_state,
-            lease_owner=owner,
-            lease_until=_until(seconds),
-            fence=table.c.fence + 1,
+            {
+                **(values or {}),
+                "state": to_state,
+                "lease_owner": owner,
+                "lease_until": _until(seconds),
+                "fence": table.c.fence + 1,
+            }
         )
         .returning(table.c.fence)
     )
@@ -189,9 +196,12 @@ async def take_over(
     fence: int,
     *,
     from_states: Sequence[str],
-    to_state: str,
+    to_state: str | ColumnElement[str],
+    values: Mapping[str, Any] | None = None,
 ) -> bool:
     """Ends a lease that ran out and puts the row back to `to_state`; False when it moved on.
+
+    `values` are written with that.
 
     The fence rises, so the former holder's next write is refused.
     """
@@ -203,6 +213,7 @@ async def take_over(
         table.c.fence == fence,
         _free(table),
         table.c.state.in_(from_states),
+        values=values,
     )
 
 
@@ -225,12 +236,13 @@ async def _end(
     connection: Connection,
     table: Table,
     row_id: UUID,
-    to_state: str,
+    to_state: str | ColumnElement[str],
     *conditions: ColumnElement[bool],
+    values: Mapping[str, Any] | None = None,
 ) -> bool:
     ended = await connection.execute(
         update(table)
         .where(table.c.id == row_id, *conditions)
-        .values(state=to_state, fence=table.c.fence + 1, **ENDED)
+        .values({**(values or {}), "state": to_state, "fence": table.c.fence + 1, **ENDED})
     )
     return bool(ended.rowcount)

@@ -10,7 +10,7 @@ from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from persistence import streams
-from persistence.database import Connection, Duplicate, duplicates
+from persistence.database import Connection, duplicates
 from persistence.identifiers import uuid7
 from persistence.leases import refused
 from persistence.lifecycle.study import MessageState
@@ -20,9 +20,6 @@ from persistence.tables.study import messages
 _KIND: Final = StreamKind.STUDY_SESSION
 MESSAGE_STATE: Final = "MESSAGE_STATE"
 STEP: Final = "STEP"
-
-_COLLISIONS = 50
-"""How often a place may be taken by another try, each time for a step of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +41,12 @@ async def tell(
 ) -> None:
     """Writes steps, and that the message `becomes` something, as the holder of its lease.
 
-    One statement, for `Database.statement`: in a transaction that has to go on, lock the message
-    and `add_steps`. Raises `LeaseLost`, and `Conflict` in another state.
+    One statement, for `Database.statement`. Raises `LeaseLost`, `Conflict` in another state, and
+    `Duplicate` when it waited for another who wrote a step: its places were counted before.
     """
     given = {"fence": fence, "state": state, "becomes": becomes}
-    for left in reversed(range(_COLLISIONS)):
-        try:
-            with duplicates():
-                held = await connection.scalar(_TELL, _given(message_id, steps) | given)
-        except Duplicate:  # who held the lease before has recorded a call at this moment
-            if not left:
-                raise
-        else:
-            break
+    with duplicates():
+        held = await connection.scalar(_TELL, _given(message_id, steps) | given)
     if not held:
         raise await refused(connection, messages, message_id, fence)
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, func, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, case, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from persistence import leases
@@ -17,6 +17,7 @@ from persistence.lifecycle.courses import EnrollmentState
 from persistence.lifecycle.study import MESSAGE, MESSAGE_WORKING, MessageEvent, MessageState
 from persistence.roles import Role
 from persistence.tables.assignments import assignments, criteria, levels, questions
+from persistence.tables.base import Json
 from persistence.tables.courses import courses, enrollments
 from persistence.tables.study import CitationRow, MessageRow, messages, study_sessions
 from persistence.tables.web import WebSourceRow
@@ -59,7 +60,7 @@ async def claim(
     connection: Connection, message_id: UUID, owner: UUID, seconds: float
 ) -> int | None:
     """Takes a QUEUED reply under a lease and counts the try; its fence, or None."""
-    fence = await leases.acquire(
+    return await leases.acquire(
         connection,
         messages,
         message_id,
@@ -67,12 +68,8 @@ async def claim(
         seconds,
         from_states=MESSAGE.sources(MessageEvent.PLAN),
         to_state=MESSAGE.advance(MessageState.QUEUED, MessageEvent.PLAN),
+        values={"tries": messages.c.tries + 1},
     )
-    if fence is not None:
-        await connection.execute(
-            update(messages).where(messages.c.id == message_id).values(tries=messages.c.tries + 1)
-        )
-    return fence
 
 
 async def asked(connection: Connection, message_id: UUID) -> Asked:
@@ -184,8 +181,23 @@ async def write(
 
 
 async def hold(connection: Connection, message_id: UUID, fence: int, state: MessageState) -> None:
-    """Locks the message for its holder until the commit. Raises `LeaseLost` and `Conflict`."""
-    await write(connection, message_id, fence, state, {"fence": fence})
+    """Locks the message for its holder until the commit. Raises `LeaseLost` and `Conflict`.
+
+    Nothing is written: a row's second change in one transaction has its session looked up and
+    locked, by whose lock a cancel begins.
+    """
+    found = await connection.scalar(
+        select(messages.c.id)
+        .where(
+            messages.c.id == message_id,
+            messages.c.fence == fence,
+            messages.c.lease_owner.is_not(None),
+            messages.c.state == state,
+        )
+        .with_for_update(key_share=True)
+    )
+    if found is None:
+        raise await leases.refused(connection, messages, message_id, fence)
 
 
 async def lock(connection: Connection, message_id: UUID) -> bool:
@@ -229,24 +241,22 @@ def _void(state: MessageState) -> dict[str, Any]:
 async def take_over(connection: Connection, most_tries: int, limit: int) -> Sequence[MessageRow]:
     """Replies whose worker is gone: QUEUED again, or FAILED after `most_tries`."""
     lapsed = await leases.expired(connection, messages, MESSAGE_WORKING, limit)
+    given_up = messages.c.tries >= most_tries
+    failure = case((given_up, literal(INTERRUPTED, Json)), else_=messages.c.failure)
     taken: list[MessageRow] = []
     for one in lapsed:
         state = MESSAGE.advance(one.state, MessageEvent.TAKEOVER)
+        failed = MESSAGE.advance(state, MessageEvent.FAIL)
         if not await leases.take_over(
-            connection, messages, one.id, one.fence, from_states=(one.state,), to_state=state
+            connection,
+            messages,
+            one.id,
+            one.fence,
+            from_states=(one.state,),
+            to_state=case((given_up, failed), else_=state),
+            values={**_void(state), "failure": failure},
         ):
             continue
-        await connection.execute(
-            update(messages).where(messages.c.id == one.id).values(_void(state))
-        )
-        await connection.execute(
-            update(messages)
-            .where(messages.c.id == one.id, messages.c.tries >= most_tries)
-            .values(
-                state=MESSAGE.advance(state, MessageEvent.FAIL),
-                failure=INTERRUPTED,
-            )
-        )
         row = await fetch_one(
             connection, select(messages).where(messages.c.id == one.id), MessageRow
         )

@@ -20,7 +20,7 @@ from persistence import (
     study_work,
 )
 from persistence.bus import answer_topic, publish_answer
-from persistence.database import Connection, add
+from persistence.database import Connection, Duplicate, add
 from persistence.ledger import Call
 from persistence.lifecycle.machine import InvalidTransition
 from persistence.lifecycle.study import MESSAGE, MessageEvent, MessageState
@@ -161,8 +161,14 @@ class Answer:
     async def _tell(self, becomes: MessageState | None = None) -> None:
         """Writes the steps that wait, and the state that is entered."""
         steps = tuple(self._steps)
-        async with self._resources.database.statement() as connection:
-            await study_steps.tell(connection, self._id, self._fence, self._state, steps, becomes)
+        told = (self._id, self._fence, self._state, steps, becomes)
+        try:
+            async with self._resources.database.statement() as connection:
+                await study_steps.tell(connection, *told)
+        except Duplicate:  # who held the lease before recorded a call at this moment
+            async with self._resources.database.transaction() as connection:
+                await study_work.hold(connection, self._id, self._fence, self._state)
+                await study_steps.tell(connection, *told)
         self._state = becomes or self._state
         del self._steps[: len(steps)]
         await streams.announce(self._resources.bus)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -51,9 +52,14 @@ def stop(message: str, code: int = 1) -> NoReturn:
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs a command to its end. Exits 1 with a sentence for what can be foreseen."""
+    """Runs a command to its end. Exits 1 with a sentence for what can be foreseen.
+
+    A SIGTERM ends it in order, unless the command takes it for itself.
+    """
     try:
-        asyncio.run(main)
+        asyncio.run(_until_ended(main))
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
     except (
         ApiError,
         BadCheckpoint,
@@ -68,3 +74,10 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     except ExceptionGroup as e:
         logger.opt(exception=e).critical("A part of the process ended by itself.")
         stop("A part of the process ended by itself; the log says why.")
+
+
+async def _until_ended(main: Coroutine[Any, Any, None]) -> None:
+    # the first process of a container has no default: unheard, the signal would be lost
+    running = asyncio.ensure_future(main)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    await running

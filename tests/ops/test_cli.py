@@ -101,6 +101,35 @@ async def test_a_process_ends_with_a_part_that_fails() -> None:
         asyncio.get_running_loop().remove_signal_handler(number)
 
 
+STARTING = """
+import asyncio
+import typer
+from ops.cli.console import run
+
+async def main():
+    try:
+        print("starts", flush=True)
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0.1)
+        print("closed")
+
+typer.run(lambda: run(main()))
+"""
+
+
+async def test_a_process_that_is_told_to_end_as_it_starts_closes_what_it_opened() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STARTING, stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(30):
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"starts\n"
+        process.terminate()
+        out, _ = await process.communicate()
+    assert (process.returncode, out) == (128 + signal.SIGTERM, b"closed\n")
+
+
 async def test_models_and_budgets_are_chosen_and_audited(tmp_path: Path, world: World) -> None:
     dsn = world.resources.settings.database_url
     assert dsn is not None

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from persistence import study_work
-from persistence.database import Conflict, Database
+from persistence.database import Conflict, Database, Duplicate
 from persistence.leases import LeaseLost
 from persistence.lifecycle.study import MessageState
 from persistence.study_steps import NewStep, add_steps, tell
@@ -105,7 +105,13 @@ async def test_a_former_holder_that_records_what_it_paid_takes_no_place_twice(
 
     async def holder() -> None:
         for number in range(20):
-            await enter(study_world, key, fence, [step(f"done {number}")])
+            steps = [step(f"done {number}")]
+            try:
+                await enter(study_world, key, fence, steps)
+            except Duplicate:
+                async with study_world.database.transaction() as connection:
+                    await study_work.hold(connection, key, fence, PLANNING)
+                    await tell(connection, key, fence, PLANNING, steps)
 
     await asyncio.gather(holder(), *(former(number) for number in range(20)))
     places, told = await written(study_world.database, key)
