@@ -37,7 +37,8 @@ def prose(value: str, field: str, *, most: int, least: int = 0) -> str:
     """A text of any lines, NFC with "\\n" newlines, of `least` to `most` characters."""
     text = _nfc(value, field, most).replace("\r\n", "\n").replace("\r", "\n")
     if not least <= len(text.strip()) or len(text) > most:
-        raise bad(field, f"{field} has {least} to {most} characters; this has {len(text)}.")
+        length = len(text if len(text) > most else text.strip())
+        raise bad(field, f"{field} has {least} to {most} characters; this has {length}.")
     return text
 
 

@@ -103,7 +103,10 @@ def demo(
             serving(resources) as base_url,
         ):
             await run_demo(resources, base_url, console)
-            if not no_serve:
+            if no_serve:
+                again = f"assay serve --with-worker --data-dir {settings.data_dir}"
+                console.print(f"The demo ends here. To look around: {again}", soft_wrap=True)
+            else:
                 console.print(f"Serving at {base_url}/graphql. Stop with Ctrl-C.")
                 await until_signalled(work)
 

@@ -14,6 +14,7 @@ from observability.logs import configure_logs, logger
 from ops.audit import BadCheckpoint
 from ops.demo.client import ApiError
 from ops.embedded_postgres import EmbeddedPostgresError
+from ops.processes import CannotListen
 from ops.settings import Settings, SettingsError, load_settings, unknown_variables
 from ops.signing_keys import SigningKeyError
 from persistence.direct import DATABASE_ERRORS
@@ -63,6 +64,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     except (
         ApiError,
         BadCheckpoint,
+        CannotListen,
         EmbeddedPostgresError,
         EmbeddingUnavailable,
         Refusal,

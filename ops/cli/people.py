@@ -25,7 +25,7 @@ def create(
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Make the first admin of an organization, and the organization if it is new."""
+    """Make somebody an admin of an organization, and the organization if it is new."""
 
     async def main() -> None:
         async with open_resources(settings_of(data_dir, log_level="WARNING")) as resources:
