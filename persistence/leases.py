@@ -166,6 +166,23 @@ async def fenced_update(
         raise await refused(connection, table, row_id, fence)
 
 
+async def hold(
+    connection: Connection, table: Table, row_id: UUID, fence: int, expected_states: Sequence[str]
+) -> None:
+    """Locks the row for its holder until the commit. Raises what `fenced_update` raises.
+
+    Nothing is written: a row's second change in one transaction has its foreign keys looked up and
+    their rows locked, which somebody may hold who waits for this one.
+    """
+    found = await connection.scalar(
+        select(table.c.id)
+        .where(_held(table, row_id, fence), table.c.state.in_(expected_states))
+        .with_for_update(key_share=True)
+    )
+    if found is None:
+        raise await refused(connection, table, row_id, fence)
+
+
 async def refused(
     connection: Connection, table: Table, row_id: UUID, fence: int
 ) -> LeaseLost | Conflict:

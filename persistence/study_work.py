@@ -181,23 +181,8 @@ async def write(
 
 
 async def hold(connection: Connection, message_id: UUID, fence: int, state: MessageState) -> None:
-    """Locks the message for its holder until the commit. Raises `LeaseLost` and `Conflict`.
-
-    Nothing is written: a row's second change in one transaction has its session looked up and
-    locked, by whose lock a cancel begins.
-    """
-    found = await connection.scalar(
-        select(messages.c.id)
-        .where(
-            messages.c.id == message_id,
-            messages.c.fence == fence,
-            messages.c.lease_owner.is_not(None),
-            messages.c.state == state,
-        )
-        .with_for_update(key_share=True)
-    )
-    if found is None:
-        raise await leases.refused(connection, messages, message_id, fence)
+    """Locks the message for its holder until the commit. Raises `LeaseLost` and `Conflict`."""
+    await leases.hold(connection, messages, message_id, fence, (state,))
 
 
 async def lock(connection: Connection, message_id: UUID) -> bool:

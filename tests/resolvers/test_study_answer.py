@@ -21,21 +21,22 @@ CALLERS, CALLS = 8, 10
 STAGES = (MessageState.RETRIEVING, MessageState.GENERATING, MessageState.VERIFYING)
 
 
-async def begun(world: StudyWorld) -> tuple[UUID, UUID, Answer]:
-    """A session, a reply in it and the first try at that."""
+async def begun(world: StudyWorld) -> tuple[UUID, UUID, Answer, Answer]:
+    """A session, a reply in it, the try at that, and what another process has of the same."""
     session = await session_of(world, world.ann)
     reply = await ask(world, session)
     async with world.database.transaction() as connection:
         fence = await study_work.claim(connection, reply, uuid4(), 30)
         asked = await study_work.asked(connection, reply)
     assert fence is not None
-    return session, reply, Answer(world.work(), reply, fence, asked)
+    one, other = (Answer(world.work(), reply, fence, asked) for _ in range(2))
+    return session, reply, one, other
 
 
 async def test_who_begins_to_cancel_or_delete_holds_up_no_try(study_world: StudyWorld) -> None:
     """They lock the session, then the message: a try that waited for the first is a deadlock."""
     world = study_world
-    session, reply, _ = await begun(world)
+    session, reply, *_ = await begun(world)
     lapsed = text("UPDATE message SET lease_until = now() - interval '1 s' WHERE id = :id")
     async with world.database.transaction() as connection:
         await connection.execute(lapsed, {"id": reply})
@@ -59,12 +60,12 @@ async def test_states_and_steps_are_written_beside_calls_that_are_recorded(
     study_world: StudyWorld,
 ) -> None:
     world = study_world
-    session, reply, answer = await begun(world)
+    session, reply, answer, other = await begun(world)
 
     async def calls(caller: int) -> None:
         for n in range(CALLS):
             paid = Paid(f"hash {caller} {n}".ljust(16), "{}", "p", "m", Usage(1, 1))
-            await answer.record(f"step {caller} {n}", paid)
+            await (answer, other)[n % 2].record(f"step {caller} {n}", paid)
 
     async def stages() -> None:
         for n, stage in enumerate(STAGES):
